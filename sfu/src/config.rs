@@ -1,0 +1,26 @@
+//! What the media process must be told, and every capacity it has.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// Configuration of the media process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaConfig {
+    /// Path of the control socket, created with mode 0600.
+    pub control: PathBuf,
+    /// Addresses on which every worker opens one UDP socket. Not empty.
+    pub bind: Vec<IpAddr>,
+    /// Worker `i` uses port `udp_port + i` on each address.
+    pub udp_port: u16,
+    /// The cores to pin to, one worker each. Not empty, at most [`WORKERS_MAX`].
+    pub cores: Vec<usize>,
+    /// Hash of the configuration that signaling compares before it adopts a running media process.
+    pub config_hash: u64,
+}
+
+/// Workers in one media process. A worker set is one 64-bit mask.
+pub const WORKERS_MAX: usize = 64;
+/// Sessions on one worker; bounds the slab, the timers and the ufrag's slot number.
+pub const SESSIONS_MAX: usize = 16_384;
+/// With signaling gone and no session left, media ends after this many seconds.
+pub const ORPHAN_SECONDS: u64 = 60;

@@ -1,0 +1,3 @@
+//! The control thread: the media process's side of the conversation with signaling.
+
+pub mod protocol;

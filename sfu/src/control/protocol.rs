@@ -1,0 +1,203 @@
+//! What signaling and media say to each other over the control socket.
+//!
+//! Frames: a little-endian `u32` length, then that many bytes of postcard. Signaling sends [`Request`], media sends
+//! [`Event`]. Media greets first with [`Event::Hello`]. One signaling process is connected at a time: a new
+//! connection replaces the old one.
+
+use crate::core::codec::Codec;
+use crate::core::plan::{PlanError, SessionPlan, StreamId};
+use crate::stats::WorkerSnapshot;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// Changes whenever a message changes its shape. Signaling drains a media process of another version.
+pub const PROTOCOL_VERSION: u32 = 1;
+/// Longest frame in bytes: a hello with [`crate::config::SESSIONS_MAX`] sessions on each of 64 workers stays below.
+pub const FRAME_BYTES_MAX: usize = 256 << 20;
+
+/// A worker's number, which is also its port's offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct WorkerIndex(pub u16);
+
+/// A session in the media process. Never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SessionId {
+    /// The worker that owns it.
+    pub worker: WorkerIndex,
+    /// Its slot there.
+    pub slot: u32,
+    /// Tells apart the sessions that used the slot.
+    pub generation: u32,
+}
+
+/// Pairs a [`Request::Create`] with its [`Event::Created`]; chosen by signaling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RequestId(pub u64);
+
+/// From signaling to media.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Request {
+    /// Build a session. Answered by [`Event::Created`].
+    Create {
+        /// Comes back in the answer.
+        request: RequestId,
+        /// Where.
+        worker: WorkerIndex,
+        /// What.
+        plan: SessionPlan,
+    },
+    /// End a session. Answered by [`Event::Ended`] if it lived.
+    Delete {
+        /// Which.
+        session: SessionId,
+    },
+    /// Answered by [`Event::Stats`].
+    Stats,
+    /// End every session with a DTLS close_notify, then exit.
+    Shutdown,
+}
+
+/// From media to signaling.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    /// The first message on a connection.
+    Hello(Hello),
+    /// The answer to [`Request::Create`].
+    Created {
+        /// As asked.
+        request: RequestId,
+        /// The session is in place and answers STUN, or why not.
+        result: Result<Created, CreateError>,
+    },
+    /// ICE and DTLS are up.
+    Connected {
+        /// Which session.
+        session: SessionId,
+    },
+    /// A publisher started to send this codec, or changed to it.
+    Track {
+        /// The publisher's session.
+        session: SessionId,
+        /// Its stream.
+        stream: StreamId,
+        /// What arrives.
+        codec: Codec,
+    },
+    /// A publisher's packets stopped (`silent`) for [`PUBLISHER_SILENT_SECONDS`] or started again.
+    Silence {
+        /// The publisher's session.
+        session: SessionId,
+        /// Whether nothing arrives.
+        silent: bool,
+    },
+    /// A session is gone.
+    Ended {
+        /// Which session.
+        session: SessionId,
+        /// Why.
+        reason: EndReason,
+    },
+    /// The answer to [`Request::Stats`]: one per worker, by index.
+    Stats(Vec<WorkerSnapshot>),
+}
+
+/// A publisher that sends nothing for so long is no longer live, and its name may be published again.
+pub const PUBLISHER_SILENT_SECONDS: u64 = 3;
+
+/// Media introduces itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`PROTOCOL_VERSION`] of the media process. First, so that every version can read it.
+    pub protocol: u32,
+    /// [`crate::config::MediaConfig::config_hash`].
+    pub config_hash: u64,
+    /// SHA-256 of the DTLS certificate that all sessions share.
+    pub fingerprint: [u8; 32],
+    /// The workers by index.
+    pub workers: Vec<WorkerInfo>,
+    /// Every live session.
+    pub sessions: Vec<SessionInfo>,
+}
+
+/// Where a worker runs and listens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerInfo {
+    /// The core it is pinned to.
+    pub core: usize,
+    /// Its UDP sockets' bound addresses.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// A live session, as a new signaling process must know it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionInfo {
+    /// Its id.
+    pub session: SessionId,
+    /// The plan it was made from, blob included.
+    pub plan: SessionPlan,
+    /// ICE and DTLS are up.
+    pub connected: bool,
+    /// Publisher: nothing has arrived for [`PUBLISHER_SILENT_SECONDS`].
+    pub silent: bool,
+    /// Publisher: the codecs that arrive.
+    pub codecs: Vec<Codec>,
+}
+
+/// What the SDP answer needs from media.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Created {
+    /// The new session.
+    pub session: SessionId,
+    /// Our ICE user name fragment; it names worker and slot.
+    pub ice_ufrag: String,
+    /// Our ICE password.
+    pub ice_pwd: String,
+}
+
+/// Why a session was not created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "each variant is its message")]
+pub enum CreateError {
+    #[error("the session plan is inconsistent: {0}")]
+    Plan(PlanError),
+    #[error("there is no such worker")]
+    NoWorker,
+    #[error("the worker has no free session slot")]
+    Full,
+    #[error("media is shutting down")]
+    ShuttingDown,
+}
+
+/// Why a session ended: the closed set of values of its metric's `reason` label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum EndReason {
+    /// Signaling asked.
+    Deleted,
+    /// The client closed DTLS.
+    ClosedByPeer,
+    /// No ICE and DTLS within the time allowed.
+    ConnectTimeout,
+    /// No authenticated packet for 30 s (RFC 7675).
+    ConsentExpired,
+    /// The published codec is one that this viewer did not offer.
+    CodecMismatch,
+    /// The DTLS certificate does not match the fingerprint, or DTLS failed.
+    DtlsFailed,
+    /// Media shuts down.
+    Shutdown,
+}
+
+impl EndReason {
+    /// The label value.
+    pub fn label(self) -> &'static str {
+        match self {
+            EndReason::Deleted => "deleted",
+            EndReason::ClosedByPeer => "closed_by_peer",
+            EndReason::ConnectTimeout => "connect_timeout",
+            EndReason::ConsentExpired => "consent_expired",
+            EndReason::CodecMismatch => "codec_mismatch",
+            EndReason::DtlsFailed => "dtls_failed",
+            EndReason::Shutdown => "shutdown",
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The media engine of uringcast.
+//!
+//! `core/` is sans-IO, `driver/` is the only code that talks to the kernel about datagrams, `mesh/` carries packets
+//! between workers, `worker.rs` is the one loop, `control.rs` speaks with signaling.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("uringcast needs Linux 6.1 or newer: its packet path is io_uring");
+
+pub mod config;
+pub mod control;
+pub mod core;
+pub mod stats;

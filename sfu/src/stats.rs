@@ -1,0 +1,139 @@
+//! Counters of a worker, as they cross to signaling: cumulative, absolute, copied out whole.
+
+use serde::{Deserialize, Serialize};
+
+/// Why a datagram, packet or session was dropped: the closed set of values of the `reason` label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[repr(usize)]
+pub enum DropReason {
+    /// No session has this source address, and it is not STUN.
+    UnknownAddress,
+    /// STUN whose USERNAME names no session.
+    UnknownUfrag,
+    /// Not STUN, DTLS, RTP or RTCP (RFC 7983), or shorter than its header.
+    NotMedia,
+    /// The session refused it: bad integrity, bad authentication, malformed.
+    Rejected,
+    /// RTP payload larger than a mesh slot.
+    Oversize,
+    /// A simulcast layer that is not forwarded.
+    UnselectedLayer,
+    /// A packet of a publisher that was replaced.
+    Superseded,
+    /// No send slot was free.
+    SendQueueFull,
+    /// The kernel refused the datagram.
+    SendFailed,
+    /// The receive buffers ran out.
+    ReceiveBuffersExhausted,
+}
+
+impl DropReason {
+    /// Every reason, in the order of their numbers.
+    pub const ALL: [DropReason; 10] = [
+        DropReason::UnknownAddress,
+        DropReason::UnknownUfrag,
+        DropReason::NotMedia,
+        DropReason::Rejected,
+        DropReason::Oversize,
+        DropReason::UnselectedLayer,
+        DropReason::Superseded,
+        DropReason::SendQueueFull,
+        DropReason::SendFailed,
+        DropReason::ReceiveBuffersExhausted,
+    ];
+
+    /// The label value.
+    pub fn label(self) -> &'static str {
+        match self {
+            DropReason::UnknownAddress => "unknown_address",
+            DropReason::UnknownUfrag => "unknown_ufrag",
+            DropReason::NotMedia => "not_media",
+            DropReason::Rejected => "rejected",
+            DropReason::Oversize => "oversize",
+            DropReason::UnselectedLayer => "unselected_layer",
+            DropReason::Superseded => "superseded",
+            DropReason::SendQueueFull => "send_queue_full",
+            DropReason::SendFailed => "send_failed",
+            DropReason::ReceiveBuffersExhausted => "receive_buffers_exhausted",
+        }
+    }
+}
+
+/// A cumulative histogram in the shape that Prometheus wants.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct HistogramSnapshot {
+    /// Upper bounds in the metric's unit, ascending, without +Inf.
+    pub bounds: Vec<f64>,
+    /// Observations per bucket, not cumulated; one longer than `bounds`.
+    pub counts: Vec<u64>,
+    /// Sum of all observations in the metric's unit.
+    pub sum: f64,
+}
+
+/// The phases of a join, counted from the arrival of the plan: values of the `phase` label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[repr(usize)]
+pub enum JoinPhase {
+    /// ICE connected.
+    Ice,
+    /// DTLS connected.
+    Dtls,
+    /// First RTP packet sent to the viewer.
+    FirstPacket,
+    /// First key frame sent to the viewer.
+    FirstKeyframe,
+}
+
+impl JoinPhase {
+    /// Every phase, in the order of their numbers. `answer` is measured by signaling.
+    pub const ALL: [JoinPhase; 4] =
+        [JoinPhase::Ice, JoinPhase::Dtls, JoinPhase::FirstPacket, JoinPhase::FirstKeyframe];
+
+    /// The label value.
+    pub fn label(self) -> &'static str {
+        match self {
+            JoinPhase::Ice => "ice",
+            JoinPhase::Dtls => "dtls",
+            JoinPhase::FirstPacket => "first_packet",
+            JoinPhase::FirstKeyframe => "first_keyframe",
+        }
+    }
+}
+
+/// One worker at one moment. Counters count since the worker started.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct WorkerSnapshot {
+    /// Publisher sessions now.
+    pub publishers: u64,
+    /// Viewer sessions now.
+    pub viewers: u64,
+    /// RTP packets accepted from publishers.
+    pub rtp_packets_in: u64,
+    /// Their bytes, header and payload.
+    pub rtp_bytes_in: u64,
+    /// RTP packets handed to the kernel for viewers, retransmissions included.
+    pub rtp_packets_out: u64,
+    /// Their bytes, header, payload and authentication tag.
+    pub rtp_bytes_out: u64,
+    /// Packets of publishers that never came, after retransmission.
+    pub rtp_lost_packets: u64,
+    /// Packets sent again after a NACK.
+    pub retransmitted_packets: u64,
+    /// Key-frame requests sent to publishers.
+    pub keyframe_requests: u64,
+    /// Packets that found a full mesh ring.
+    pub mesh_dropped_packets: u64,
+    /// By [`DropReason`].
+    pub dropped: [u64; DropReason::ALL.len()],
+    /// Time spent outside the wait, in nanoseconds.
+    pub busy_ns: u64,
+    /// Time since the worker started, in nanoseconds.
+    pub elapsed_ns: u64,
+    /// Share of the last second spent outside the wait, 0–1.
+    pub busy_ratio: f64,
+    /// Datagram in → last copy handed to the kernel, seconds.
+    pub forward_latency: HistogramSnapshot,
+    /// By [`JoinPhase`], seconds.
+    pub join: [HistogramSnapshot; JoinPhase::ALL.len()],
+}

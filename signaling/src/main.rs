@@ -1,0 +1,3 @@
+//! The `uringcast` binary.
+
+fn main() {}
