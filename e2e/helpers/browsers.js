@@ -40,12 +40,17 @@ export const firefox = () =>
     },
   });
 
-/** Opens a page whose uncaught errors fail the test that looks at `page.problems`. */
-export async function open(browser, url, { before } = {}) {
+/** A tab that keeps its uncaught errors in `page.problems`. */
+export async function newPage(browser) {
   const page = await browser.newPage();
   page.problems = [];
   page.on('pageerror', (error) => page.problems.push(String(error)));
-  if (before) await page.evaluateOnNewDocument(before);
+  return page;
+}
+
+/** Opens a page. */
+export async function open(browser, url) {
+  const page = await newPage(browser);
   await page.goto(url, { waitUntil: 'domcontentloaded' });
   return page;
 }
