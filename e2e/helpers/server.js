@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -85,6 +86,7 @@ export class Server {
 
   /** Starts `uringcast` and waits until it takes sessions. */
   static async start({ args = [] } = {}) {
+    if (!existsSync(BINARY)) throw new Error(`no ${BINARY}: run cargo build --release first`);
     const server = new Server();
     server.args = args;
     server.stateDir = await mkdtemp(join(tmpdir(), 'uringcast-e2e-'));

@@ -5,15 +5,21 @@ import { until } from './server.js';
 
 export const TONE_HZ = 660;
 
-/** Opens a page that publishes the test picture and tone; resolves when it is live. */
-export async function publish(browser, server, name, options = {}) {
+/** Opens a page from which `startPublisher` can send the test picture. */
+export async function studioPage(browser, server) {
   const page = await open(browser, `${server.url}/`);
   await page.evaluate(`window.makeTestStream = ${makeTestStream}`);
+  return page;
+}
+
+/** Opens a page that publishes the test picture and tone; resolves when it is live. */
+export async function publish(browser, server, name, options = {}) {
+  const page = await studioPage(browser, server);
   await startPublisher(page, name, options);
   return page;
 }
 
-/** Starts publishing (again) from a page that `publish` opened. */
+/** Starts publishing, or starts it again; resolves when live. */
 export async function startPublisher(page, name, { codec = null, video = true, audio = true, toneHz = TONE_HZ, fps = 20 } = {}) {
   const started = { name, codec, settings: { video, audio, toneHz, fps } };
   await page.evaluate(async ({ name, codec, settings }) => {
