@@ -16,7 +16,7 @@ function find() {
   throw new Error(`no ffmpeg under ${lib}: run ./ops/test once`);
 }
 
-const FFMPEG = process.env.FFMPEG ?? find();
+export const FFMPEG = process.env.FFMPEG ?? find();
 const CARD = 'testsrc2=size=640x360:rate=30';
 
 /** Publishes the test card and a 440 Hz tone until stopped. */
