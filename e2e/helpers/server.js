@@ -29,7 +29,7 @@ export async function until(look, what, timeoutMs = 10_000) {
   }
 }
 
-async function freeTcpPort() {
+export async function freeTcpPort() {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address();
