@@ -4,7 +4,7 @@ import { after, before, test } from 'node:test';
 import { chromium, firefox, open } from './helpers/browsers.js';
 import { assertMoves, difference, loudest, thumbnailOf } from './helpers/frames.js';
 import { Server, until } from './helpers/server.js';
-import { received, says, watch } from './helpers/streams.js';
+import { says, watch } from './helpers/streams.js';
 
 // Chromium's fake camera moves slowly, so two moments a fraction of a second apart are nearly the same picture.
 const SAME_PICTURE_MAX = 12;
@@ -83,8 +83,6 @@ test('a second publisher is told that the name is taken', async () => {
 test('stop ends the stream at once', async () => {
   const page = await watch(audience, server, 'demo');
   await says(page, 'playing', 20_000);
-  const before = await received(page);
-  assert.ok(before.framesDecoded > 0 && before.audioEnergy > 0, JSON.stringify(before));
   await camera.click('#stop');
   await says(camera, 'stopped');
   await says(page, 'waiting for the publisher');
