@@ -29,8 +29,9 @@ async function assertBackInTime(page) {
   return Date.now() - began;
 }
 
-test('a viewer who comes first waits, and plays when the publisher comes', async () => {
+test('a viewer who comes first waits, and plays when the publisher comes', async (t) => {
   const studio = await chromium();
+  t.after(() => studio.close());
   const page = await watch(audience, server, 'early');
   await says(page, 'waiting for the publisher');
   await sleep(2500); // still waiting, in the same session
@@ -40,11 +41,11 @@ test('a viewer who comes first waits, and plays when the publisher comes', async
   await assertTone(page, TONE_HZ);
   assert.deepEqual(page.problems, []);
   await page.close();
-  await studio.close();
 });
 
-test('a publisher stops and starts again: the same viewer session plays on', async () => {
+test('a publisher stops and starts again: the same viewer session plays on', async (t) => {
   const studio = await chromium();
+  t.after(() => studio.close());
   const source = await publish(studio, server, 'again');
   const page = await watch(audience, server, 'again');
   await testPicturePlays(page);
@@ -55,17 +56,18 @@ test('a publisher stops and starts again: the same viewer session plays on', asy
   await assertTone(page, TONE_HZ);
   assert.equal(page.posts, 1, 'the viewer needed no new session');
   await page.close();
-  await studio.close();
 });
 
-test('a killed browser is replaced by a new one: the same viewer session plays on', async () => {
+test('a killed browser is replaced by a new one: the same viewer session plays on', async (t) => {
   const doomed = await chromium();
+  t.after(() => doomed.close());
   await publish(doomed, server, 'killed');
   const page = await watch(audience, server, 'killed');
   await testPicturePlays(page);
   doomed.process().kill('SIGKILL');
   await says(page, 'waiting for the publisher');
   const studio = await chromium();
+  t.after(() => studio.close());
   const source = await studioPage(studio, server);
   const live = () => startPublisher(source, 'killed').then(() => true);
   await until(live, 'the name is free again', CONSENT_MS);
@@ -73,5 +75,4 @@ test('a killed browser is replaced by a new one: the same viewer session plays o
   assert.equal(page.posts, 1, 'the viewer needed no new session');
   await assertTestPicture(page);
   await page.close();
-  await studio.close();
 });

@@ -81,11 +81,11 @@ test('a viewer who came first is told so too, and plays when the publisher chang
   await page.close();
 });
 
-test('Firefox without H.264 reads why in words', async () => {
+test('Firefox without H.264 reads why in words', async (t) => {
   const fox = await firefox();
+  t.after(() => fox.close());
   const source = await publish(studio, server, 'h264', { codec: 'H264' });
   const page = await watch(fox, server, 'h264');
   await says(page, /H264/);
   await source.close();
-  await fox.close();
 });

@@ -28,11 +28,11 @@ test('a page from an unsafe origin says that cameras need https', async () => {
   await page.close();
 });
 
-test('a person who denies the camera reads how to allow it', async () => {
+test('a person who denies the camera reads how to allow it', async (t) => {
   const strict = await chromium('--deny-permission-prompts', '--use-fake-ui-for-media-stream=deny');
+  t.after(() => strict.close());
   const page = await open(strict, `${server.url}/publish/demo`);
   await says(page, /Allow it/);
-  await strict.close();
 });
 
 test('a list that needs a token asks for it, and keeps it for this tab', async () => {
