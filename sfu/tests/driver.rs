@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sfu::driver::{Driver, DriverConfig, SocketIndex, Waker, open_sockets};
+use sfu::driver::{Driver, DriverConfig, DriverError, SocketIndex, Waker, open_sockets};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -224,19 +224,20 @@ fn a_burst_over_few_buffers_starves_no_socket() {
     let (mut driver, _) = driver_with(&[V4, V6], config);
     let sender = UdpSocket::bind((V4, 0)).unwrap();
     let to = address(&driver, 0);
-    let burst = thread::spawn(move || {
-        for number in 0..20_000u32 {
-            sender.send_to(&number.to_be_bytes(), to).unwrap();
-        }
-    });
+    let mut numbers = 0..20_000u32;
+    let mut send = move |number: u32| assert_eq!(sender.send_to(&number.to_be_bytes(), to).unwrap(), 4);
     // The burst meets a worker that is busy elsewhere, then one that hurries.
-    thread::sleep(Duration::from_millis(5));
+    numbers.by_ref().take(1_000).for_each(&mut send);
+    let burst = thread::spawn(move || numbers.for_each(send));
     let received = receive_all(&mut driver);
     burst.join().unwrap();
 
     assert!(driver.counters().receive_buffers_exhausted > 0);
-    let lost = sfu::driver::kernel_drops(&driver.sockets()[0]).unwrap();
-    assert_eq!(received as u64 + lost, 20_000, "only a full socket buffer may lose datagrams");
+    assert_eq!(
+        received as u64 + driver.dropped_by_kernel(),
+        20_000,
+        "only a full socket buffer may lose datagrams"
+    );
     for (socket, ip) in [(0, V4), (1, V6)] {
         let later = UdpSocket::bind((ip, 0)).unwrap();
         later.send_to(b"later", address(&driver, socket)).unwrap();
@@ -268,6 +269,52 @@ fn a_send_without_a_slot_or_socket_gives_the_payload_back() {
     assert_eq!(driver.send(FIRST, to, vec![1, 2, 3]), Err(vec![1, 2, 3]));
     assert_eq!(driver.send(SocketIndex::new(1), to, vec![4]), Err(vec![4]));
     assert_eq!(driver.counters().send_queue_full, 2);
+}
+
+#[test]
+fn a_datagram_found_while_looking_for_a_slot_ends_the_next_wait() {
+    let (mut driver, _) = driver_with(&[V4], DriverConfig { send_slots: 0, ..DriverConfig::default() });
+    let sender = UdpSocket::bind((V4, 0)).unwrap();
+    driver.wait(Some(Duration::ZERO)).unwrap();
+    sender.send_to(b"early", address(&driver, 0)).unwrap();
+    driver.send(FIRST, address(&driver, 0), vec![0]).unwrap_err();
+    let started = Instant::now();
+    driver.wait(Some(PATIENCE)).unwrap();
+    assert!(started.elapsed() < PATIENCE);
+    assert_eq!(reap(&mut driver)[0].2, b"early");
+}
+
+#[test]
+fn one_reap_is_bounded_and_the_next_turns_bring_the_rest() {
+    let (mut driver, sender) = (driver(&[V4]), UdpSocket::bind((V4, 0)).unwrap());
+    driver.wait(Some(Duration::ZERO)).unwrap();
+    for _ in 0..10 {
+        send_train(&sender, address(&driver, 0), &[0; 5000], 100);
+    }
+    let (mut received, mut largest) = (0, 0);
+    while received < 500 {
+        driver.wait(Some(PATIENCE)).unwrap();
+        let count = reap(&mut driver).len();
+        assert!(count > 0, "{received} of 500 datagrams came");
+        (received, largest) = (received + count, largest.max(count));
+    }
+    // 128, and what the last buffer of 50 has beyond.
+    assert!((128..128 + 50).contains(&largest), "{largest}");
+}
+
+#[test]
+fn a_socket_that_always_fails_ends_the_driver_instead_of_spinning() {
+    let (not_a_socket, _writer) = std::io::pipe().unwrap();
+    let socket = UdpSocket::from(OwnedFd::from(not_a_socket));
+    let mut driver = Driver::new(vec![socket], &Waker::new().unwrap(), DriverConfig::default()).unwrap();
+    let failure = (0..10_000).find_map(|_| {
+        driver.reap(|_| {});
+        driver.wait(Some(Duration::ZERO)).err()
+    });
+    match failure {
+        Some(DriverError::Receive(error)) => assert_eq!(error.raw_os_error(), Some(libc::ENOTSOCK)),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

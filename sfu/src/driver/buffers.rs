@@ -228,4 +228,16 @@ mod tests {
         assert_eq!(ring.filled(i32::MAX, used(0)).expect("a buffer").length, BUFFER_BYTES);
         assert_eq!(ring.filled(-libc::EFAULT, used(0)).expect("a buffer").length, 0);
     }
+
+    #[test]
+    fn abandoned_memory_outlives_its_owner() {
+        let mut mapping = Mapping::new(PAGE_BYTES).expect("memory");
+        let start = mapping.start.as_ptr();
+        mapping.abandon();
+        drop(mapping);
+        let mut resident = 0;
+        // SAFETY: mincore does not touch the memory, it says whether there is any, in one byte for the one page.
+        let result = unsafe { libc::mincore(start.cast(), PAGE_BYTES, &raw mut resident) };
+        assert_eq!(result, 0, "unmapped");
+    }
 }

@@ -44,7 +44,7 @@ pub struct KernelFacts {
 ///
 /// `descriptors_needed` is what sockets, rings and sessions may take together. Any thread may ask; nothing stays open.
 pub fn probe(descriptors_needed: u64) -> Result<KernelFacts, StartError> {
-    let release = kernel_release().map_err(|source| StartError::Ring { source })?;
+    let release = kernel_release();
     let version = check_version(&release)?;
     let ring = ring_builder().build(PROBE_ENTRIES).map_err(ring_error)?;
     check_operations(&ring)?;
@@ -67,8 +67,11 @@ pub(super) fn ring_builder() -> io_uring::Builder {
     builder
 }
 
-fn kernel_release() -> io::Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned())
+fn kernel_release() -> String {
+    match fs::read_to_string("/proc/sys/kernel/osrelease") {
+        Ok(release) => release.trim().to_owned(),
+        Err(error) => format!("(unknown, /proc cannot be read: {error})"),
+    }
 }
 
 fn check_version(release: &str) -> Result<KernelVersion, StartError> {

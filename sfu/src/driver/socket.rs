@@ -144,7 +144,7 @@ impl BufferSizes {
 }
 
 /// Datagrams that `socket` has dropped since it was opened because its receive buffer was full.
-pub fn kernel_drops(socket: &UdpSocket) -> io::Result<u64> {
+pub(super) fn kernel_drops(socket: &UdpSocket) -> io::Result<u64> {
     let mut info = [0u32; libc::SK_MEMINFO_DROPS as usize + 1];
     let mut length = size_of_val(&info) as libc::socklen_t;
     let (fd, out) = (socket.as_raw_fd(), info.as_mut_ptr().cast());
