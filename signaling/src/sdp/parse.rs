@@ -228,10 +228,13 @@ impl Section {
         let (Some(port), Some(offered)) = (port, words.next()) else { return Err(malformed) };
         let protocol = PROTOCOLS.into_iter().find(|protocol| *protocol == offered);
         let protocol = protocol.ok_or(OfferError::UnsupportedProtocol { line })?;
-        let mut formats = Vec::new();
-        for pt in words {
-            within(formats.len() + 1, FORMATS_MAX, "payload types in one m= section")?;
-            formats.push(Format::new(payload_type(pt).ok_or_else(|| malformed.clone())?));
+        let mut formats: Vec<Format> = Vec::new();
+        for (index, pt) in words.enumerate() {
+            within(index + 1, FORMATS_MAX, "payload types in one m= section")?;
+            let pt = payload_type(pt).ok_or_else(|| malformed.clone())?;
+            if !formats.iter().any(|format| format.pt == pt) {
+                formats.push(Format::new(pt));
+            }
         }
         if formats.is_empty() { Err(malformed) } else { Ok(Section::new(kind, protocol, port, formats)) }
     }

@@ -165,7 +165,7 @@ fn opus_stays_stereo_on_the_way_in_and_follows_the_viewer_on_the_way_out() {
 }
 
 #[test]
-fn firefox_fingerprint_at_session_level_counts_and_so_does_the_second_of_three_hashes() {
+fn a_fingerprint_counts_at_either_level_and_beside_other_hashes() {
     for (name, first) in [("firefox-esr-153-whip", 0x0D), ("aiortc-1.16-whip", 0x31)] {
         let plan = plan_for(&offer_named(name), Role::Publisher).unwrap();
         assert_eq!(plan.remote.fingerprint[0], first, "{name}");
