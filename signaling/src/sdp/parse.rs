@@ -155,14 +155,6 @@ impl Offer {
     ) -> Result<(), OfferError> {
         match attribute {
             Attribute::Ignored => Ok(()),
-            Attribute::Bundle(mids) => {
-                self.bundle(mids);
-                Ok(())
-            }
-            Attribute::IceLite => {
-                self.ice_lite = true;
-                Ok(())
-            }
             Attribute::Candidate => {
                 self.candidates += 1;
                 within(self.candidates, CANDIDATES_MAX, "candidates")
@@ -170,10 +162,18 @@ impl Offer {
             attribute => match self.sections.last_mut() {
                 Some(section) => section.attribute(attribute, malformed),
                 None => {
-                    self.session.attribute(&attribute);
+                    self.session_attribute(attribute);
                     Ok(())
                 }
             },
+        }
+    }
+
+    fn session_attribute(&mut self, attribute: Attribute<'_>) {
+        match attribute {
+            Attribute::Bundle(mids) => self.bundle(mids),
+            Attribute::IceLite => self.ice_lite = true,
+            attribute => _ = self.session.attribute(attribute),
         }
     }
 
@@ -195,8 +195,8 @@ impl Offer {
 
 impl Level {
     /// Takes what belongs to both levels and says whether it did. The first mention counts.
-    fn attribute(&mut self, attribute: &Attribute<'_>) -> bool {
-        match *attribute {
+    fn attribute(&mut self, attribute: Attribute<'_>) -> bool {
+        match attribute {
             Attribute::IceUfrag(ufrag) => _ = self.ice_ufrag.get_or_insert_with(|| ufrag.to_owned()),
             Attribute::IcePwd(pwd) => _ = self.ice_pwd.get_or_insert_with(|| pwd.to_owned()),
             Attribute::Fingerprint(sha256) => {
@@ -265,7 +265,7 @@ impl Section {
         attribute: Attribute<'_>,
         malformed: impl Fn(&'static str) -> OfferError,
     ) -> Result<(), OfferError> {
-        if self.level.attribute(&attribute) {
+        if self.level.attribute(attribute) {
             return Ok(());
         }
         match attribute {

@@ -1,6 +1,6 @@
 //! Reads an offer and its answer line by line, knowing nothing of the code that wrote the answer.
 
-use super::{CANDIDATES, candidates, lines_with, local};
+use super::{CANDIDATES, answer_to, candidates, lines_with, local, offer_named};
 use sfu::core::plan::Role;
 
 struct Description<'a> {
@@ -309,4 +309,45 @@ fn check_sources(answered: &Media<'_>) {
         assert_eq!(answered.count(&format!("a=ssrc:{ssrc} msid:concert {track}")), 1);
     }
     assert!(groups.iter().all(|group| *group == named.join(" ")));
+}
+
+/// What the checker must notice: each line of an answer, changed alone, spoils it.
+const SPOILED: [(&str, &str); 24] = [
+    ("a=rtcp-mux-only\r\n", ""),
+    ("a=rtcp-mux\r\n", ""),
+    ("a=rtcp-rsize\r\n", ""),
+    ("a=ice-lite\r\n", ""),
+    ("a=sendonly", "a=recvonly"),
+    ("a=setup:passive", "a=setup:active"),
+    ("a=mid:1", "a=mid:2"),
+    ("a=group:BUNDLE 0 1", "a=group:BUNDLE 1 0"),
+    ("a=ice-pwd:", "a=ice-pwd:x"),
+    ("a=fingerprint:sha-256 00", "a=fingerprint:sha-256 01"),
+    ("SAVPF 96 97 98 99", "SAVPF 98 99 96 97"),
+    ("SAVPF 96 97 98", "SAVPF 96 98"),
+    ("a=rtpmap:96 VP8", "a=rtpmap:96 VP9"),
+    ("a=rtcp-fb:96 nack\r\n", "a=rtcp-fb:96 nack\r\na=rtcp-fb:96 transport-cc\r\n"),
+    ("a=rtcp-fb:96 nack pli\r\n", ""),
+    ("a=fmtp:97 apt=96", "a=fmtp:97 apt=98"),
+    ("profile-level-id=42e01f", "profile-level-id=42001f"),
+    ("a=extmap:4 ", "a=extmap:5 "),
+    ("a=msid:concert video", "a=msid:other video"),
+    ("a=ssrc-group:FID ", "a=ssrc-group:FID 1 "),
+    ("a=end-of-candidates\r\n", ""),
+    ("a=candidate:1 1 udp 2130706431", "a=candidate:1 1 udp 1"),
+    ("a=mid:1", "a=candidate:1 1 udp 1 192.0.2.1 1 typ host\r\na=mid:1"),
+    ("s=-\r\n", "s=-\n"),
+];
+
+#[test]
+fn the_checker_notices_every_spoiled_line() {
+    let offer = offer_named("chromium-156-whep");
+    let answer = answer_to(&offer, Role::Viewer).unwrap();
+    check(&offer, &answer, Role::Viewer);
+    for (from, to) in SPOILED {
+        let spoiled = answer.replace(from, to);
+        assert_ne!(spoiled, answer, "{from}");
+        let noticed = std::panic::catch_unwind(|| check(&offer, &spoiled, Role::Viewer)).is_err();
+        assert!(noticed, "{from:?} -> {to:?}");
+    }
 }
