@@ -88,7 +88,7 @@ pub enum OfferError {
     #[error("no a=fingerprint uses sha-256; add one for the same certificate")]
     NoSha256,
     /// Nothing left to negotiate in an m-section.
-    #[error("the {kind} section offers no codec that is supported here; offer {}", codecs(*.kind))]
+    #[error("the {kind} section offers no codec that is supported here, or none whose a=fmtp can be read; offer {}", codecs(*.kind))]
     NoCodec {
         /// The m-section.
         kind: MediaKind,

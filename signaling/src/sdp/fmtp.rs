@@ -52,8 +52,12 @@ impl Encoding {
         }
     }
 
-    /// The codec, or `None` for what we do not accept, which includes H264's interleaved packetization-mode 2.
+    /// The codec, or `None` for what we do not accept, which includes unreadable parameters and H264's interleaved
+    /// packetization-mode 2.
     pub(super) fn codec(self, parameters: &Parameters) -> Option<Codec> {
+        if parameters.broken {
+            return None;
+        }
         Some(match self {
             Encoding::Opus => Codec::Opus,
             Encoding::Pcmu => Codec::Pcmu,
@@ -99,12 +103,17 @@ const KNOWN: [&str; 14] = [
 
 /// The known parameters of one payload type, in the offer's order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Parameters(Vec<(&'static str, u32)>);
+pub(super) struct Parameters {
+    values: Vec<(&'static str, u32)>,
+    /// Whether a known name has a value that is none of ours. That spoils its payload type alone: other codecs use
+    /// the same names with other grammars, MPEG-4's `profile-level-id` for one.
+    broken: bool,
+}
 
 impl Parameters {
     /// Adds the parameters of one `a=fmtp` value. The first mention of a name counts, so this holds at most
-    /// [`KNOWN`]`.len()` of them. `Err` says which grammar a known parameter breaks.
-    pub(super) fn extend(&mut self, text: &str) -> Result<(), &'static str> {
+    /// [`KNOWN`]`.len()` of them.
+    pub(super) fn extend(&mut self, text: &str) {
         for parameter in text.split(';') {
             let Some((name, value)) = parameter.split_once('=') else { continue };
             let name = name.trim();
@@ -112,15 +121,17 @@ impl Parameters {
                 continue;
             };
             if self.get(known).is_none() {
-                self.0.push((known, number(known, value.trim())?));
+                match number(known, value.trim()) {
+                    Some(number) => self.values.push((known, number)),
+                    None => self.broken = true,
+                }
             }
         }
-        Ok(())
     }
 
     /// A parameter's value.
     pub(super) fn get(&self, name: &str) -> Option<u32> {
-        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+        self.values.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
     }
 
     /// A parameter that must fit an octet: `None` when it does not, `default` when it is absent.
@@ -131,7 +142,7 @@ impl Parameters {
     /// The `a=fmtp` value of our answer for `codec`; empty when there is nothing to say.
     pub(super) fn answer(&self, codec: Codec, role: Role) -> String {
         let mut text = String::new();
-        for &(name, value) in self.0.iter().filter(|(name, _)| answered(codec).contains(name)) {
+        for &(name, value) in self.values.iter().filter(|(name, _)| answered(codec).contains(name)) {
             push(&mut text, name, value);
         }
         if codec == Codec::Opus {
@@ -181,13 +192,12 @@ fn push(text: &mut String, name: &str, value: u32) {
     };
 }
 
-fn number(name: &str, value: &str) -> Result<u32, &'static str> {
+fn number(name: &str, value: &str) -> Option<u32> {
     if name != "profile-level-id" {
-        return decimal(value).ok_or("a decimal number as the parameter's value");
+        return decimal(value);
     }
     let hex = value.len() == 6 && value.bytes().all(|digit| digit.is_ascii_hexdigit());
-    let number = hex.then(|| u32::from_str_radix(value, 16).ok()).flatten();
-    number.ok_or("six hexadecimal digits in profile-level-id")
+    hex.then(|| u32::from_str_radix(value, 16).ok()).flatten()
 }
 
 /// Digits only: `parse` alone would take a sign.

@@ -134,9 +134,7 @@ impl Offer {
     fn line(&mut self, line: usize, text: &str) -> Result<(), OfferError> {
         let malformed = |expected| OfferError::Malformed { line, expected };
         match text.split_once('=') {
-            Some(("a", attribute)) => {
-                self.attribute(Attribute::parse(attribute).map_err(malformed)?, malformed)
-            }
+            Some(("a", attribute)) => self.attribute(Attribute::parse(attribute).map_err(malformed)?),
             Some(("m", media)) => {
                 within(self.sections.len() + 1, SECTIONS_MAX, "m= sections")?;
                 self.sections.push(Section::parse(line, media)?);
@@ -148,11 +146,7 @@ impl Offer {
         }
     }
 
-    fn attribute(
-        &mut self,
-        attribute: Attribute<'_>,
-        malformed: impl Fn(&'static str) -> OfferError,
-    ) -> Result<(), OfferError> {
+    fn attribute(&mut self, attribute: Attribute<'_>) -> Result<(), OfferError> {
         match attribute {
             Attribute::Ignored => Ok(()),
             Attribute::Candidate => {
@@ -160,7 +154,7 @@ impl Offer {
                 within(self.candidates, CANDIDATES_MAX, "candidates")
             }
             attribute => match self.sections.last_mut() {
-                Some(section) => section.attribute(attribute, malformed),
+                Some(section) => section.attribute(attribute),
                 None => {
                     self.session_attribute(attribute);
                     Ok(())
@@ -260,11 +254,7 @@ impl Section {
         }
     }
 
-    fn attribute(
-        &mut self,
-        attribute: Attribute<'_>,
-        malformed: impl Fn(&'static str) -> OfferError,
-    ) -> Result<(), OfferError> {
+    fn attribute(&mut self, attribute: Attribute<'_>) -> Result<(), OfferError> {
         if self.level.attribute(attribute) {
             return Ok(());
         }
@@ -278,11 +268,7 @@ impl Section {
             Attribute::RtcpFb(Some(pt), feedback) => {
                 self.format(pt, |format| merge(&mut format.feedback, feedback));
             }
-            Attribute::Fmtp(pt, text) => {
-                if let Some(format) = self.formats.iter_mut().find(|format| format.pt == pt) {
-                    format.parameters.extend(text).map_err(malformed)?;
-                }
-            }
+            Attribute::Fmtp(pt, text) => self.format(pt, |format| format.parameters.extend(text)),
             Attribute::Msid("-") => {}
             Attribute::Msid(stream) => _ = self.stream.get_or_insert_with(|| stream.to_owned()),
             entry => return self.entry(entry),

@@ -146,6 +146,27 @@ fn h265_and_av1_parameters_are_read_and_repeated() {
 }
 
 #[test]
+fn a_parameter_that_cannot_be_read_spoils_its_payload_type_alone() {
+    let good = offer_named("chromium-156-whip");
+    for (from, to) in [
+        ("packetization-mode=1;profile-level-id=42001f", "packetization-mode=1;profile-level-id=42001"),
+        ("packetization-mode=1;profile-level-id=42001f", "packetization-mode=1;profile-level-id=+2001f"),
+        ("packetization-mode=1;profile-level-id=42001f", "packetization-mode=;profile-level-id=42001f"),
+        ("packetization-mode=1;profile-level-id=42001f", "packetization-mode=256;profile-level-id=42001f"),
+        ("a=rtpmap:102 H264/90000", "a=rtpmap:102 MP4V-ES/90000"),
+    ] {
+        let text = good.replace(from, to);
+        assert_ne!(text, good, "{from}");
+        let answer = answer_to(&text, Role::Publisher).unwrap();
+        let video = lines_with(&answer, "m=video 9 UDP/TLS/RTP/SAVPF ")[0];
+        assert!(video.starts_with("96 97 104 107 "), "{to}: {video}");
+    }
+    let rtx = good.replace("a=fmtp:97 apt=96", "a=fmtp:97 apt=ninety-six");
+    let answer = answer_to(&rtx, Role::Publisher).unwrap();
+    assert!(lines_with(&answer, "m=video 9 UDP/TLS/RTP/SAVPF ")[0].starts_with("96 102 103 "));
+}
+
+#[test]
 fn retransmissions_of_what_is_not_accepted_are_not_accepted() {
     let answer = answer_to(&offer_named("firefox-esr-153-whip"), Role::Publisher).unwrap();
     let video = " 9 UDP/TLS/RTP/SAVPF 120 124 121 125 99 100";
