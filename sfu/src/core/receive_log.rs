@@ -108,6 +108,6 @@ mod tests {
 
     #[test]
     fn a_leap_counts_every_number_that_it_skips() {
-        assert_eq!(lost([10, 10 + 100_000, 10 + 100_000 + WINDOW - 1]), 99_999 - 0);
+        assert_eq!(lost([10, 10 + 100_000, 10 + 100_000 + WINDOW - 1]), 99_999);
     }
 }
