@@ -177,6 +177,13 @@ fn a_wake_before_the_wait_is_not_forgotten() {
 }
 
 #[test]
+fn no_timeout_is_too_long() {
+    let (mut driver, waker) = driver_with(&[V4], DriverConfig::default());
+    waker.wake();
+    driver.wait(Some(Duration::MAX)).unwrap();
+}
+
+#[test]
 fn no_message_of_many_threads_waits_for_a_wake_that_never_comes() {
     const THREADS: usize = 4;
     const MESSAGES: usize = 5_000;
@@ -338,6 +345,22 @@ fn buffers_of_sent_payloads_come_back_for_reuse() {
     receive(&mut driver, 1);
     let buffer = driver.buffer();
     assert!(buffer.is_empty() && buffer.as_ptr() == place);
+}
+
+#[test]
+fn many_sends_of_one_turn_share_a_few_buffers() {
+    let config = DriverConfig { ring_entries: 4, ..DriverConfig::default() };
+    let (mut driver, _) = driver_with(&[V4], config);
+    let to = address(&driver, 0);
+    let mut allocated = 0;
+    for _ in 0..400 {
+        let mut buffer = driver.buffer();
+        allocated += usize::from(buffer.capacity() == 0);
+        buffer.extend([0; 100]);
+        driver.send(FIRST, to, buffer).unwrap();
+    }
+    assert!(allocated <= 2 * config.ring_entries as usize, "{allocated}");
+    receive(&mut driver, 400);
 }
 
 #[test]
