@@ -34,11 +34,7 @@ pub enum StartError {
         operation: &'static str,
     },
     /// The ring's memory did not fit the limit on locked memory (ENOMEM).
-    #[error(
-        "no memory for a ring, the locked-memory limit is {}: raise it with `ulimit -l unlimited`, or LimitMEMLOCK=infinity \
-         in the systemd unit",
-        limit.map_or_else(|| "unlimited and so not the cause, free some memory".to_owned(), |bytes| format!("{bytes} bytes"))
-    )]
+    #[error("{}", locked(*limit))]
     LockedMemory {
         /// RLIMIT_MEMLOCK in bytes; none is unlimited.
         limit: Option<u64>,
@@ -128,6 +124,17 @@ pub enum StartError {
         /// The core's number.
         core: usize,
     },
+}
+
+fn locked(limit: Option<u64>) -> String {
+    match limit {
+        Some(bytes) => format!(
+            "no memory for a ring, the limit on locked memory is {bytes} bytes: raise it with `ulimit -l unlimited`, or \
+             LimitMEMLOCK=infinity in the systemd unit"
+        ),
+        None => "no memory for a ring: free some, or raise the memory limit of the container or systemd unit"
+            .to_owned(),
+    }
 }
 
 fn forbidden(sysctl: Option<u8>) -> String {

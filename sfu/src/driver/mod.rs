@@ -132,7 +132,7 @@ impl Driver {
     fn build(sockets: Vec<UdpSocket>, waker: &Waker, config: DriverConfig) -> io::Result<Self> {
         let count = u16::try_from(sockets.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
         let buffers = BufferRing::new(config.recv_buffers)?;
-        let slots = SendSlots::new(config.send_slots);
+        let slots = SendSlots::new(config.send_slots, config.ring_entries as usize);
         let ring = Ring::new(config.ring_entries, completions_max(&buffers, &sockets, config))?;
         buffers.register(&ring.submitter())?;
         for socket in &sockets {
@@ -161,7 +161,8 @@ impl Driver {
         Ok(driver)
     }
 
-    /// Submits what is queued and waits for a completion, a wake or `timeout`: none is for ever, zero does not block.
+    /// Submits what is queued and waits for a completion, a wake or `timeout`: none is for ever, zero does not block. It may
+    /// return early, for a signal for example.
     ///
     /// A mailbox must be looked at after the [`Driver::reap`] that follows, not before it: a wake that comes in between
     /// would be lost.
@@ -175,7 +176,7 @@ impl Driver {
     }
 
     /// Handles completions and calls `on` for each received datagram. A bounded number: the next wait returns at once if
-    /// more are there.
+    /// more are there. If `on` panics, the buffer that it was given is lost to the driver.
     pub fn reap(&mut self, mut on: impl FnMut(Datagram<'_>)) {
         let enough = self.counters.received + DATAGRAMS_PER_REAP;
         while self.counters.received < enough
@@ -264,6 +265,10 @@ impl Driver {
         // An error leaves no slot free, which the caller finds out, and comes back from the next wait. If all sends wait for
         // room in a socket's buffer, there is nothing to submit and this costs no system call.
         let _ = self.ring.submit_and_wait(Some(Duration::ZERO));
+        self.reap_sends();
+    }
+
+    fn reap_sends(&mut self) {
         while let Some(completion) = self.ring.next_send() {
             if let Some(Operation::Send(slot)) = completion.operation {
                 self.sent(slot, completion.result);
@@ -271,9 +276,12 @@ impl Driver {
         }
     }
 
-    /// An empty buffer for a payload, reused from an earlier send if there is one.
+    /// An empty buffer for a payload, reused from an earlier send if one has ended.
     pub fn buffer(&mut self) -> Vec<u8> {
-        self.slots.buffer()
+        self.slots.buffer().unwrap_or_else(|| {
+            self.reap_sends();
+            self.slots.buffer().unwrap_or_default()
+        })
     }
 
     /// What was done so far.
@@ -331,15 +339,16 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.ring.drain();
-        if self.ring.in_flight() > 0 {
-            // The kernel may still read or write this memory. Losing it is the only safe way on.
-            self.buffers.abandon();
-            self.slots.abandon();
-            mem::forget(mem::replace(&mut self.receive_message, Box::new(receive::message())));
-            mem::forget(self.waker.clone());
+        if self.ring.in_flight() == 0 {
+            // Frees the ports now; else the kernel holds them until it has torn the ring down, later and elsewhere.
+            let _ = self.ring.submitter().unregister_files();
+            return;
         }
-        // Else the ports stay taken until the kernel has torn the ring down, which it does later and elsewhere.
-        let _ = self.ring.submitter().unregister_files();
+        // The kernel may still read or write this memory. Losing it is the only safe way on.
+        self.buffers.abandon();
+        self.slots.abandon();
+        mem::forget(mem::replace(&mut self.receive_message, Box::new(receive::message())));
+        mem::forget(self.waker.clone());
     }
 }
 

@@ -12,6 +12,8 @@ use super::user_data::Operation;
 
 /// How long the end of cancelled operations is waited for, at most. Cancelling takes microseconds.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(1);
+/// A longer wait ends early, as any wait may. The kernel counts in signed numbers and refuses those that overflow.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// The end of an operation, or one step of a multishot operation.
 #[derive(Debug, Clone, Copy)]
@@ -93,7 +95,7 @@ impl Ring {
             return Ok(());
         }
         self.enters += 1;
-        let timespec = timeout.map(Timespec::from);
+        let timespec = timeout.map(|timeout| Timespec::from(timeout.min(LONGEST_WAIT)));
         let args = SubmitArgs::new();
         let args = timespec.as_ref().map_or(args, |timespec| args.timespec(timespec));
         tolerate(self.ring.submitter().submit_with_args(usize::from(wait), &args))

@@ -7,9 +7,6 @@ use std::ptr;
 use super::address::{NAME_BYTES, encode};
 use super::user_data::{SlotIndex, SocketIndex};
 
-/// Emptied payload buffers kept for reuse: one full submission batch. Each is at most 64 KiB.
-const SPARE_BUFFERS_MAX: usize = 256;
-
 /// A fixed number of slots; a datagram in flight has one to itself.
 ///
 /// The kernel holds addresses of a slot until its completion, so slots are in one boxed slice: it is allocated once, never
@@ -17,7 +14,9 @@ const SPARE_BUFFERS_MAX: usize = 256;
 pub(super) struct SendSlots {
     slots: Box<[Slot]>,
     free: Vec<SlotIndex>,
+    /// Emptied payload buffers, each at most 64 KiB.
     spare: Vec<Vec<u8>>,
+    spare_max: usize,
 }
 
 struct Slot {
@@ -29,12 +28,14 @@ struct Slot {
 }
 
 impl SendSlots {
-    pub(super) fn new(count: usize) -> Self {
+    /// `count` slots, and at most `spare_max` payload buffers kept for reuse.
+    pub(super) fn new(count: usize, spare_max: usize) -> Self {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         Self {
             slots: (0..count).map(|_| Slot::empty()).collect(),
             free: (0..count).rev().map(SlotIndex).collect(),
-            spare: Vec::with_capacity(SPARE_BUFFERS_MAX),
+            spare: Vec::with_capacity(spare_max),
+            spare_max,
         }
     }
 
@@ -69,15 +70,15 @@ impl SendSlots {
 
     /// Keeps a payload buffer for [`SendSlots::buffer`], or frees it if enough are kept.
     pub(super) fn keep(&mut self, mut payload: Vec<u8>) {
-        if self.spare.len() < SPARE_BUFFERS_MAX {
+        if self.spare.len() < self.spare_max {
             payload.clear();
             self.spare.push(payload);
         }
     }
 
-    /// An empty buffer, reused if one is kept.
-    pub(super) fn buffer(&mut self) -> Vec<u8> {
-        self.spare.pop().unwrap_or_default()
+    /// An empty buffer, if one is kept.
+    pub(super) fn buffer(&mut self) -> Option<Vec<u8>> {
+        self.spare.pop()
     }
 
     /// Leaves the slots to the kernel for good: it did not give them all back.
@@ -134,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_payload_that_finds_no_slot_is_given_back() {
-        let mut slots = SendSlots::new(2);
+        let mut slots = SendSlots::new(2, 0);
         let first = slots.claim(SOCKET, to(), vec![1]).expect("a slot");
         slots.claim(SOCKET, to(), vec![2]).expect("a slot");
         assert!(!slots.has_free());
@@ -145,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_claimed_message_points_into_its_slot_and_stays_when_the_slots_move() {
-        let mut slots = SendSlots::new(4);
+        let mut slots = SendSlots::new(4, 0);
         let payload = vec![7; 1200];
         let data = payload.as_ptr();
         let index = slots.claim(SOCKET, to(), payload).expect("a slot");
@@ -162,13 +163,11 @@ mod tests {
 
     #[test]
     fn sent_buffers_are_reused_empty_and_not_hoarded() {
-        let mut slots = SendSlots::new(1);
+        let mut slots = SendSlots::new(1, 3);
         slots.keep(Vec::from([1; 900]));
-        let buffer = slots.buffer();
+        let buffer = slots.buffer().expect("kept");
         assert!(buffer.is_empty() && buffer.capacity() >= 900);
-        for _ in 0..2 * SPARE_BUFFERS_MAX {
-            slots.keep(vec![0]);
-        }
-        assert_eq!(slots.spare.len(), SPARE_BUFFERS_MAX);
+        (0..10).for_each(|_| slots.keep(vec![0]));
+        assert_eq!(std::iter::from_fn(|| slots.buffer()).count(), 3);
     }
 }
