@@ -41,7 +41,7 @@ impl Decoder {
     }
 
     /// The next whole message, if it is there.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+    pub fn next_message<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let Some((length, rest)) = self.bytes.split_first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
         let length = u32::from_le_bytes(*length) as usize;
         if length > FRAME_BYTES_MAX {
@@ -69,7 +69,7 @@ mod tests {
             let mut messages = Vec::new();
             for part in [&stream[..cut], &stream[cut..]] {
                 decoder.push(part);
-                while let Some(message) = decoder.next::<Request>().unwrap() {
+                while let Some(message) = decoder.next_message::<Request>().unwrap() {
                     messages.push(message);
                 }
             }
@@ -81,9 +81,9 @@ mod tests {
     fn foreign_bytes_are_refused() {
         let mut decoder = Decoder::default();
         decoder.push(b"GET / HTTP/1.1\r\n");
-        assert_eq!(decoder.next::<Request>(), Err(FrameError::TooLong));
+        assert_eq!(decoder.next_message::<Request>(), Err(FrameError::TooLong));
         let mut decoder = Decoder::default();
         decoder.push(&[1, 0, 0, 0, 0x77]);
-        assert_eq!(decoder.next::<Request>(), Err(FrameError::Malformed));
+        assert_eq!(decoder.next_message::<Request>(), Err(FrameError::Malformed));
     }
 }

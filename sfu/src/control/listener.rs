@@ -130,7 +130,7 @@ async fn read(
             return Ok(());
         }
         decoder.push(&buffer[..bytes]);
-        while let Some(request) = decoder.next()? {
+        while let Some(request) = decoder.next_message()? {
             to_control.send(FromSignaling::Request(id, request)).await?;
         }
     }

@@ -112,8 +112,8 @@ impl Control {
         let mut tick = tokio::time::interval(RESTART_RETRY);
         while !self.is_over() {
             tokio::select! {
-                Some(message) = requests.recv() => self.from_signaling(message),
-                Some((worker, report)) = reports.recv() => self.from_worker(worker, report),
+                Some(message) = requests.recv() => self.handle_signaling(message),
+                Some((worker, report)) = reports.recv() => self.handle_worker(worker, report),
                 _ = terminate.recv() => self.shut_down(),
                 _ = interrupt.recv() => self.shut_down(),
                 _ = tick.tick() => self.tick(),
@@ -141,7 +141,7 @@ impl Control {
         }
     }
 
-    fn from_signaling(&mut self, message: FromSignaling) {
+    fn handle_signaling(&mut self, message: FromSignaling) {
         match message {
             FromSignaling::Opened(connection) => {
                 let hello = Event::Hello(self.hello());
@@ -225,7 +225,7 @@ impl Control {
         }
     }
 
-    fn from_worker(&mut self, worker: WorkerIndex, report: FromWorker) {
+    fn handle_worker(&mut self, worker: WorkerIndex, report: FromWorker) {
         match report {
             FromWorker::Session(event) => self.session_event(event),
             FromWorker::Stats(snapshot) => self.stats(worker, *snapshot),

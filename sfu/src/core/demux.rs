@@ -115,7 +115,7 @@ mod tests {
             let found = local_ufrag(&whole[..end]);
             assert!(found.is_none(), "{end} bytes named {found:?}");
         }
-        let mut response = whole.clone();
+        let mut response = whole;
         response[..2].copy_from_slice(&[0x01, 0x01]);
         assert_eq!(local_ufrag(&response), None);
         assert_eq!(slot_of(b"zz"), None);

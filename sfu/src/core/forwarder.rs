@@ -7,7 +7,7 @@ use super::identity::Identity;
 use super::meters::Meters;
 use super::outbox::{Outbox, SessionEvent, Transmit};
 use super::packet::MediaPacket;
-use super::peer::Drained;
+use super::peer::{Drained, Local};
 use super::plan::{Role, SessionPlan, StreamId};
 use super::publisher::Published;
 use super::session::{ADDRESSES_MAX, DISCONNECTED_TIMEOUT, Life, RoleState, Session};
@@ -31,6 +31,8 @@ use str0m::{Event, IceConnectionState};
 pub type Random = Box<dyn FnMut(&mut [u8]) + Send>;
 
 /// The forwarding core of one worker.
+///
+/// After each input its owner empties [`Forwarder::out`]; [`Forwarder::fan_out`] ends a turn.
 pub struct Forwarder {
     worker: WorkerIndex,
     others: WorkerSet,
@@ -114,8 +116,9 @@ impl Forwarder {
             random(&mut bytes);
             u16::from_be_bytes(bytes)
         };
-        let (identity, sockets, drained) = (&self.identity, &self.sockets, &mut self.drained);
-        let build = || Session::new(now, id, plan, identity, &creds, sockets, &mut first_sequence, drained);
+        let local = Local { identity: &self.identity, creds: &creds, addresses: &self.sockets };
+        let drained = &mut self.drained;
+        let build = || Session::new(now, id, plan, local, &mut first_sequence, drained);
         // str0m checks what it is given with assertions, so a plan that it refuses may arrive as a panic.
         let session = catch_unwind(AssertUnwindSafe(build))
             .map_err(|_| CreateError::Refused)?

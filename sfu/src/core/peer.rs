@@ -20,6 +20,17 @@ pub struct Peer {
     deadline: Instant,
 }
 
+/// Our half of a session's transport.
+#[derive(Clone, Copy)]
+pub struct Local<'a> {
+    /// The certificate that all sessions share.
+    pub identity: &'a Identity,
+    /// Fresh for each session.
+    pub creds: &'a IceCreds,
+    /// The worker's bound addresses: the host candidates.
+    pub addresses: &'a [SocketAddr],
+}
+
 /// What a drain brought.
 #[derive(Default)]
 pub struct Drained {
@@ -34,21 +45,19 @@ impl Peer {
     pub fn new(
         now: Instant,
         plan: &SessionPlan,
-        identity: &Identity,
-        local: &IceCreds,
-        addresses: &[SocketAddr],
+        local: Local<'_>,
         out: &mut Drained,
     ) -> Result<Peer, RtcError> {
         let mut config = RtcConfig::new()
             .set_rtp_mode(true)
             .set_ice_lite(true)
-            .set_crypto_provider(identity.provider.clone())
-            .set_dtls_cert(identity.certificate.clone())
-            .set_local_ice_credentials(local.clone())
+            .set_crypto_provider(local.identity.provider.clone())
+            .set_dtls_cert(local.identity.certificate.clone())
+            .set_local_ice_credentials(local.creds.clone())
             .set_extension_map(extension_map(plan));
         *config.codec_config() = codec_config(plan);
         let mut rtc = config.build(now);
-        for &address in addresses {
+        for &address in local.addresses {
             rtc.add_local_candidate(Candidate::host(address, "udp")?);
         }
         let mut api = rtc.direct_api();

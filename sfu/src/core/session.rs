@@ -1,7 +1,6 @@
 //! A session: a peer connection, its plan, and where it is in its life.
 
-use super::identity::Identity;
-use super::peer::{Drained, Peer};
+use super::peer::{Drained, Local, Peer};
 use super::plan::{Role, SessionPlan};
 use super::publisher::Publisher;
 use super::viewer::Viewer;
@@ -9,7 +8,6 @@ use crate::control::protocol::{EndReason, SessionId};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use str0m::RtcError;
-use str0m::ice::IceCreds;
 
 /// ICE and DTLS must be up within this time after the answer, else the session is freed.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -81,20 +79,18 @@ impl Session {
         now: Instant,
         id: SessionId,
         plan: SessionPlan,
-        identity: &Identity,
-        local: &IceCreds,
-        sockets: &[SocketAddr],
+        local: Local<'_>,
         random: &mut dyn FnMut() -> u16,
         out: &mut Drained,
     ) -> Result<Session, RtcError> {
-        let peer = Peer::new(now, &plan, identity, local, sockets, out)?;
+        let peer = Peer::new(now, &plan, local, out)?;
         let role = match plan.role {
             Role::Publisher => RoleState::Publisher(Publisher::new(now)),
             Role::Viewer => RoleState::Viewer(Viewer::new(&plan, random)),
         };
         Ok(Session {
             id,
-            ice_ufrag: local.ufrag.clone(),
+            ice_ufrag: local.creds.ufrag.clone(),
             plan,
             peer,
             life: Life::Connecting { until: now + CONNECT_TIMEOUT },

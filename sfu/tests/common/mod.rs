@@ -218,7 +218,8 @@ impl World {
             let mut state = u64::from(index) + 1;
             let random = move |bytes: &mut [u8]| {
                 for byte in bytes {
-                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    state =
+                        state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                     *byte = (state >> 56) as u8;
                 }
             };
