@@ -143,6 +143,15 @@ impl Forwarder {
         slots.into_iter().for_each(|slot| self.close(now, slot, EndReason::Shutdown));
     }
 
+    /// Drops every session without a goodbye, as a restart does.
+    pub fn drop_all(&mut self) {
+        self.sessions.clear();
+        self.addresses.clear();
+        self.timers.clear();
+        self.streams = Streams::default();
+        self.out = Outbox::default();
+    }
+
     /// Whether [`Forwarder::shut_down`] has finished.
     pub fn is_shut_down(&self) -> bool {
         self.closing && self.sessions.is_empty()
