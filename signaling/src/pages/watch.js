@@ -19,7 +19,6 @@ const viewer = new Viewer({ url: `/${encodeURIComponent(name)}/whep`, token: sav
 
 document.title = `${name} · uringcast`;
 document.querySelector('#name').textContent = name;
-document.body.classList.toggle('embed', location.pathname.startsWith('/embed/'));
 
 function inWords({ state: now, error }) {
   if (!error) return WORDS[now];
