@@ -25,7 +25,10 @@ export const chromium = (...args) =>
     ],
   });
 
-/** Firefox ESR, which plays loopback candidates only when told to. */
+/**
+ * Firefox, which uses loopback candidates only when told to, and only for pages that may use the camera: others see
+ * the address of the default route alone.
+ */
 export const firefox = () =>
   puppeteer.launch({
     browser: 'firefox',
@@ -33,6 +36,8 @@ export const firefox = () =>
     headless: true,
     extraPrefsFirefox: {
       'media.peerconnection.ice.loopback': true,
+      'permissions.default.camera': 1,
+      'permissions.default.microphone': 1,
       'media.navigator.streams.fake': true,
       'media.navigator.permission.disabled': true,
       'media.autoplay.default': 0,
