@@ -25,19 +25,13 @@ export const chromium = (...args) =>
     ],
   });
 
-/**
- * Firefox, which uses loopback candidates only when told to, and only for pages that may use the camera: others see
- * the address of the default route alone.
- */
+/** Firefox as it is, which leaves loopback candidates alone and uses the address of the default route. */
 export const firefox = () =>
   puppeteer.launch({
     browser: 'firefox',
     executablePath: FIREFOX,
     headless: true,
     extraPrefsFirefox: {
-      'media.peerconnection.ice.loopback': true,
-      'permissions.default.camera': 1,
-      'permissions.default.microphone': 1,
       'media.navigator.streams.fake': true,
       'media.navigator.permission.disabled': true,
       'media.autoplay.default': 0,
