@@ -2,13 +2,14 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { chromium, firefox, open } from './helpers/browsers.js';
-import { assertMoves, difference, loudest, thumbnailOf } from './helpers/frames.js';
+import { assertMoves, assertTone, difference, loudest, thumbnailOf } from './helpers/frames.js';
 import { Server, until } from './helpers/server.js';
 import { says, watch } from './helpers/streams.js';
 
 // Chromium's fake camera moves slowly, so two moments a fraction of a second apart are nearly the same picture.
 const SAME_PICTURE_MAX = 12;
 const FAKE_MICROPHONE_HZ = 400;
+const FAKE_FIREFOX_HZ = 1000;
 
 let server, studio, audience, fox, camera;
 
@@ -50,6 +51,21 @@ test('Firefox plays the same stream', async () => {
   await assertShowsTheCamera(page);
   assert.deepEqual(page.problems, []);
   await page.close();
+});
+
+test('what Firefox publishes plays in Chromium', async () => {
+  const source = await open(fox, `${server.url}/publish/fox`);
+  await says(source, 'ready', 15_000);
+  await source.click('#start');
+  await says(source, 'live');
+  const page = await watch(audience, server, 'fox');
+  await says(page, 'playing', 20_000);
+  await assertMoves(page);
+  await assertTone(page, FAKE_FIREFOX_HZ);
+  assert.deepEqual([source.problems, page.problems], [[], []]);
+  await source.close();
+  await page.close();
+  await until(async () => (await server.streams()).length === 1, 'a closed page is a stream less');
 });
 
 test('the publish page shows size, rate and codec while live, and the link to watch', async () => {

@@ -18,7 +18,7 @@ async function scene(folder) {
   const file = join(folder, 'scene.mjpeg');
   const colours = 'c0=0x1b2a6b:c1=0xe5484d:c2=0xffb224:c3=0x12a594';
   const picture = ['-f', 'lavfi', '-i', `gradients=size=1280x720:rate=20:speed=0.02:type=spiral:seed=7:n=4:${colours}`];
-  await promisify(execFile)(FFMPEG, ['-v', 'error', ...picture, '-t', '4', '-c:v', 'mjpeg', '-q:v', '3', file]);
+  await promisify(execFile)(FFMPEG, ['-v', 'error', ...picture, '-t', '4', '-pix_fmt', 'yuvj420p', '-c:v', 'mjpeg', '-q:v', '3', file]);
   return file;
 }
 
