@@ -10,7 +10,6 @@ import { FFMPEG } from './helpers/ffmpeg.js';
 import { ROOT, Server } from './helpers/server.js';
 import { says } from './helpers/streams.js';
 
-const SIZE = { width: 900, height: 760 };
 const DOCS = join(ROOT, 'docs');
 
 // Something nicer than the browser's green test picture for the camera to look at.
@@ -26,9 +25,9 @@ const folder = await mkdtemp(join(tmpdir(), 'uringcast-screenshots-'));
 const server = await Server.start();
 const browser = await chromium(`--use-file-for-fake-video-capture=${await scene(folder)}`);
 
-async function tab(path, scheme) {
+async function tab(path, scheme, height) {
   const page = await newPage(browser);
-  await page.setViewport(SIZE);
+  await page.setViewport({ width: 900, height });
   await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
   await page.goto(server.url + path);
   return page;
@@ -42,13 +41,15 @@ async function picture(page, name) {
 
 try {
   await mkdir(DOCS, { recursive: true });
-  const publish = await tab('/publish/demo', 'light');
+  const publish = await tab('/publish/demo', 'light', 900);
   await says(publish, 'ready');
   await publish.click('#start');
   await says(publish, 'live');
-  const watch = await tab('/watch/demo', 'dark');
+  const watch = await tab('/watch/demo', 'dark', 610);
   await says(watch, 'playing', 20_000);
-  await sleep(4000); // until the rate has grown and the picture is sharp
+  await sleep(8000); // until the rate has grown and the picture is sharp
+  await publish.$eval('#camera option', (option) => (option.textContent = 'Camera')); // it has a file's name
+  await publish.$eval('#microphone option', (option) => (option.textContent = 'Microphone'));
   await picture(publish, 'publish');
   await picture(watch, 'watch');
 } finally {
