@@ -41,14 +41,15 @@ pub fn run(config: MediaConfig) -> Result<(), StartError> {
     probe(sockets + 3 * config.cores.len() as u64 + DESCRIPTORS_BESIDE_SOCKETS)?;
     tokio_uring::start(async {
         let listener = listener::bind(&config.control)?;
-        let path = config.control.clone();
         let (to_control, requests) = listener::channel();
         let (events, reports) = mpsc::channel(EVENTS_MAX);
         let mut control = Control::start(config, events)?;
-        tokio_uring::spawn(listener::accept(listener, to_control));
-        control.serve(requests, reports).await?;
-        let _ = std::fs::remove_file(path);
-        Ok(())
+        let accepting = tokio_uring::spawn(listener::accept(listener, to_control));
+        let served = control.serve(requests, reports).await;
+        accepting.abort();
+        // Its end drops the listener, which removes the socket.
+        let _ = accepting.await;
+        served
     })
 }
 
