@@ -27,9 +27,10 @@ for (const { name, flags } of [
   test(`Chromium plays what ffmpeg publishes as the ${name} DTLS side`, async () => {
     const ffmpeg = startFfmpeg(`${server.url}/${name}/whip`, flags);
     try {
-      const listed = async () => (await server.streams()).find((stream) => stream.name === name);
-      const stream = await until(listed, `ffmpeg is live\n${ffmpeg.log()}`, 15_000);
-      assert.match(stream.codecs.join(' '), /H264/i);
+      const codecs = async () => (await server.streams()).find((stream) => stream.name === name)?.codecs.toSorted();
+      const both = async () => (await codecs())?.length === 2;
+      await until(both, 'ffmpeg is live', 15_000).catch((error) => assert.fail(`${error.message}\n${ffmpeg.log()}`));
+      assert.match((await codecs()).join(' '), /H264.* opus/i);
       const page = await watch(browser, server, name);
       await says(page, 'playing', 20_000);
       await assertMoves(page);

@@ -35,15 +35,17 @@ async function assertRefused(path, options, statuses) {
 
 for (const end of ['whip', 'whep']) {
   test(`${end} refuses bodies that are no offer`, async () => {
-    const bad = ['', 'hello', 'v=0\r\n', '\0'.repeat(100), offer.slice(0, 300), offer.replaceAll('m=', 'x='), 'v=0\n'.repeat(5000)];
+    const bad = ['', 'hello', 'v=0\r\n', '\0'.repeat(100), offer.slice(0, 300), offer.replaceAll('m=', 'x=')];
     for (const body of bad) await assertRefused(`/bad/${end}`, { headers: SDP, body }, [400, 422]);
   });
 
   test(`${end} refuses other types and too much`, async () => {
     await assertRefused(`/bad/${end}`, { headers: { 'Content-Type': 'text/plain' }, body: offer }, 415);
     await assertRefused(`/bad/${end}`, { headers: { 'Content-Type': 'application/json' }, body: '{}' }, 415);
-    const huge = offer + 'a=x-filler:0123456789\r\n'.repeat(100_000);
-    await assertRefused(`/bad/${end}`, { headers: SDP, body: huge }, 413);
+    for (const lines of [5000, 100_000]) {
+      const body = offer + 'a=x-filler:0123456789\r\n'.repeat(lines);
+      await assertRefused(`/bad/${end}`, { headers: SDP, body }, 413);
+    }
   });
 }
 

@@ -25,14 +25,13 @@ export const chromium = (...args) =>
     ],
   });
 
-/** Firefox ESR, which plays loopback candidates only when told to. */
+/** Firefox as it is, which leaves loopback candidates alone and uses the address of the default route. */
 export const firefox = () =>
   puppeteer.launch({
     browser: 'firefox',
     executablePath: FIREFOX,
     headless: true,
     extraPrefsFirefox: {
-      'media.peerconnection.ice.loopback': true,
       'media.navigator.streams.fake': true,
       'media.navigator.permission.disabled': true,
       'media.autoplay.default': 0,

@@ -103,7 +103,8 @@ export class Server {
 
   /** Starts the process (again) with the same ports and state. */
   async launch() {
-    const args = ['--http', `127.0.0.1:${this.httpPort}`, '--udp-port', this.udpPort, '--workers', WORKERS, '--state-dir', this.stateDir];
+    const listen = ['--http', `127.0.0.1:${this.httpPort}`, '--udp-port', this.udpPort];
+    const args = [...listen, '--workers', WORKERS, '--state-dir', this.stateDir];
     this.#process = spawn(BINARY, [...args, ...this.args].map(String), { stdio: ['ignore', 'pipe', 'pipe'] });
     for (const pipe of [this.#process.stdout, this.#process.stderr]) pipe.on('data', (data) => (this.log += data));
     const ready = async () => {

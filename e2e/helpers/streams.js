@@ -27,15 +27,13 @@ export async function startPublisher(page, name, { codec = null, video = true, a
     window.publisher = new Publisher({ url: `/${name}/whip`, stream: window.makeTestStream(settings), codec });
     window.publisher.start();
   }, started);
-  await until(
-    async () => {
-      const { state, detail } = await page.evaluate(() => ({ state: publisher.state, detail: publisher.error?.detail }));
-      if (state === 'failed') throw new Error(`publishing failed: ${detail}`);
-      return state === 'live';
-    },
-    `${name} is live`,
-    10_000,
-  );
+  const look = () => page.evaluate(() => ({ state: publisher.state, detail: publisher.error?.detail }));
+  const settled = async () => {
+    const now = await look();
+    return ['live', 'failed'].includes(now.state) && now;
+  };
+  const { state, detail } = await until(settled, `${name} is live`);
+  if (state === 'failed') throw new Error(`publishing failed: ${detail}`);
 }
 
 export const stopPublisher = (page) => page.evaluate(() => publisher.stop());

@@ -40,11 +40,17 @@ export class Problem extends Error {
     return this.message;
   }
 
+  /** Wraps what a browser throws. */
+  static of(error) {
+    return error instanceof Problem ? error : new Problem(null, error.message);
+  }
+
   /** Reads an error response, whose body is `application/problem+json` (RFC 9457) if it comes from uringcast. */
   static async from(response) {
     const json = response.headers.get('Content-Type')?.startsWith('application/problem+json');
     const problem = json ? await response.json().catch(() => ({})) : {};
-    return new Problem(response.status, problem.detail ?? problem.title, retryAfter(response.headers.get('Retry-After')));
+    const wait = retryAfter(response.headers.get('Retry-After'));
+    return new Problem(response.status, problem.detail ?? problem.title, wait);
   }
 }
 
@@ -100,7 +106,7 @@ class Session extends EventTarget {
     this._set('connecting');
     for (let tries = 0; !signal.aborted; tries += 1) {
       const began = performance.now();
-      const problem = await this.#session(signal).catch((error) => (error instanceof Problem ? error : new Problem(null, error.message)));
+      const problem = await this.#session(signal).catch(Problem.of);
       if (signal.aborted) return;
       if (performance.now() - began > SETTLED_MS) tries = 0;
       const delay = this.#delay(problem, tries);
@@ -136,6 +142,13 @@ class Session extends EventTarget {
     const codec = all.find((report) => report.id === (video ?? rtp[0])?.codecId)?.mimeType.split('/')[1];
     return { kbps, width: video?.frameWidth, height: video?.frameHeight, fps: video?.framesPerSecond, codec };
   }
+
+  // For subclasses to change: the offer before it is sent, and what to look at every TICK_MS.
+  _offer(sdp) {
+    return sdp;
+  }
+
+  async _tick() {}
 
   _set(state, error = null) {
     if (state === this.state && error === this.error) return;
@@ -174,10 +187,12 @@ class Session extends EventTarget {
   // Resolves with the Problem when this session will carry no more media, or when `signal` aborts.
   #lost(pc, signal) {
     return new Promise((resolve, reject) => {
-      const ended = () => resolve(new Problem(0, 'The connection was lost.'));
+      let words = 'No media came through. Is UDP to the server open?';
       let disconnected;
+      const ended = () => resolve(new Problem(0, words));
       const changed = () => {
         clearTimeout(disconnected);
+        if (pc.connectionState === 'connected') words = 'The connection was lost.';
         if (pc.connectionState === 'failed') ended();
         if (pc.connectionState === 'disconnected') disconnected = setTimeout(ended, DISCONNECTED_MS);
         this._connectionChanged(pc);
@@ -258,10 +273,6 @@ export class Publisher extends Session {
     }
   }
 
-  _offer(sdp) {
-    return sdp;
-  }
-
   _connectionChanged(pc) {
     if (pc.connectionState === 'connected') {
       this.#wasLive = true;
@@ -269,8 +280,6 @@ export class Publisher extends Session {
     }
     if (pc.connectionState === 'disconnected') this._set('reconnecting');
   }
-
-  async _tick() {}
 
   _flowing(pc) {
     return pc.connectionState === 'connected';
@@ -326,7 +335,7 @@ export class Viewer extends Session {
   // Opus is mono for a receiver that does not ask for stereo (RFC 7587 §6.1).
   _offer(sdp) {
     const opus = sdp.match(/a=rtpmap:(\d+) opus\/48000\/2/i)?.[1];
-    return sdp.replace(new RegExp(`^a=fmtp:${opus} (?!.*\\bstereo=).*$`, 'm'), (line) => `${line.trimEnd()};stereo=1\r`);
+    return sdp.replace(new RegExp(`^a=fmtp:${opus} (?!.*\\bstereo=).*$`, 'm'), (line) => `${line};stereo=1`);
   }
 
   async #play(track) {
@@ -350,7 +359,7 @@ export class Viewer extends Session {
   // Frames that were decoded and sound that left the jitter buffer count as playing; mere packets do not.
   async _tick(pc) {
     const reports = [...(await pc.getStats()).values()].filter(({ type }) => type === 'inbound-rtp');
-    const units = reports.reduce((sum, r) => sum + ((r.kind === 'video' ? r.framesDecoded : r.jitterBufferEmittedCount) ?? 0), 0);
+    const units = reports.reduce((sum, r) => sum + (r.framesDecoded ?? r.jitterBufferEmittedCount ?? 0), 0);
     if (this.connection !== pc) return;
     if (units > this.#seen.units) {
       this.#seen = { units, at: performance.now() };
