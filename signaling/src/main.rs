@@ -1,4 +1,5 @@
 //! The `uringcast` binary: signaling, and the start of media.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "tests"))]
 
 mod auth;
 mod candidates;
