@@ -249,8 +249,7 @@ impl Server {
     /// The value of one line of `/metrics`.
     pub fn metric(&self, line: &str) -> Option<f64> {
         let text = self.get("/metrics").body;
-        let value = text.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' ')?.parse().ok());
-        value
+        text.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' ')?.parse().ok())
     }
 
     pub fn signal(&self, signal: nix::sys::signal::Signal) {
