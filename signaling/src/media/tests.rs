@@ -113,7 +113,7 @@ async fn a_broken_connection_fails_those_who_wait() {
     assert_eq!(media.registry().worker_count(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_media_process_of_another_version_is_asked_to_end() {
     let World { listener, mut supervisor, _stop, .. } = world("version");
     let old = async {
@@ -123,9 +123,26 @@ async fn a_media_process_of_another_version_is_asked_to_end() {
         drop(listener);
         request
     };
-    let (first, request) = tokio::join!(supervisor.first(), old);
+    let first = async {
+        // The peer is this very test, which does not end: the wait for that must be bounded.
+        timeout(DRAIN_TIMEOUT * 2, supervisor.first()).await.expect("bounded")
+    };
+    let (first, request) = tokio::join!(first, old);
     assert_eq!(request, Request::Shutdown);
     assert!(first.expect("it may come later").is_none());
+}
+
+#[test]
+fn a_process_that_ended_is_not_alive_even_before_its_parent_asks() {
+    assert!(is_alive(std::process::id() as i32));
+    let mut child = std::process::Command::new("true").spawn().expect("true");
+    let pid = child.id() as i32;
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while is_alive(pid) && std::time::Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    assert!(!is_alive(pid));
+    child.wait().expect("wait");
 }
 
 #[tokio::test(start_paused = true)]
