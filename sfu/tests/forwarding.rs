@@ -1,15 +1,17 @@
 //! The forwarding core with real WebRTC peers, virtual time and no sockets.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod common;
+mod plans;
+mod world;
 
-use common::{Client, World, plan_h264};
+use plans::plan_h264;
 use sfu::control::protocol::EndReason;
 use sfu::core::codec::{Codec, H264Profile};
 use sfu::core::outbox::SessionEvent;
 use sfu::core::plan::{Epoch, Role};
 use sfu::stats::DropReason;
 use std::time::Duration;
+use world::{Client, World};
 
 const IDR: &[u8] = &[0x65, 0x88, 0x84, 0x00];
 const SLICE: &[u8] = &[0x41, 0x9a, 0x24, 0x00];

@@ -7,7 +7,9 @@ use crate::error::StartError;
 use crate::first_screen;
 use crate::http::tls::Tls;
 use crate::start;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use sfu::config::MediaConfig;
+use sfu::driver::{open_sockets, probe};
+use std::net::{SocketAddr, TcpListener};
 
 /// Prints every finding.
 ///
@@ -61,18 +63,18 @@ fn media(config: &Config) -> Vec<Finding> {
         Ok(media) => media,
         Err(cause) => return vec![("media", Err(StartError::Interfaces(cause)))],
     };
-    let mut findings = Vec::with_capacity(media.cores.len());
+    let mut findings = vec![("kernel", kernel(&media))];
     for (core, port) in media.cores.iter().zip(media.udp_port..) {
         let addresses: Vec<SocketAddr> = media.bind.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
-        let bound = addresses.iter().try_for_each(|address| udp(*address));
+        let bound = open_sockets(&media.bind, port).map_err(StartError::Engine);
         let candidates = candidates::ordered(&addresses, &config.public_ip, config.http.ip());
         let list: Vec<String> = candidates.iter().map(ToString::to_string).collect();
-        findings.push(("worker", bound.map(|()| format!("core {core}, candidates {}", list.join(", ")))));
+        findings.push(("worker", bound.map(|_| format!("core {core}, candidates {}", list.join(", ")))));
     }
     findings
 }
 
-fn udp(address: SocketAddr) -> Result<(), StartError> {
-    let key = if address.port() == 0 { "--bind" } else { "--bind or --udp-port" };
-    UdpSocket::bind(address).map(|_| ()).map_err(|cause| StartError::listen(address, key, cause))
+fn kernel(media: &MediaConfig) -> Result<String, StartError> {
+    let facts = probe(media.descriptors_needed())?;
+    Ok(format!("Linux {}: io_uring works, {} file descriptors", facts.release, facts.descriptors))
 }

@@ -16,9 +16,7 @@ pub enum StartError {
     TokenText { path: PathBuf, problem: &'static str },
     #[error("the API token is {0}. Use 16 or more visible ASCII characters")]
     TokenValue(&'static str),
-    #[error(
-        "{address} is taken by another process. Stop that one, or choose another port with {key} ADDR:PORT"
-    )]
+    #[error("{address} is taken by another process. Stop that one, or choose another port with {key}")]
     PortTaken { address: SocketAddr, key: &'static str },
     #[error("{address} is not an address of this host. Correct {key}; `ip address` lists them")]
     NoSuchAddress { address: SocketAddr, key: &'static str },

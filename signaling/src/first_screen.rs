@@ -10,7 +10,9 @@ use std::net::{IpAddr, SocketAddr};
 #[allow(clippy::print_stdout, reason = "this is the one thing that goes to stdout")]
 pub fn print(config: &Config, listeners: &[SocketAddr], workers: Option<&[WorkerInfo]>) {
     let base = base_url(config, listeners);
-    print!("{}", render(&rows(config, &base, workers), std::io::stdout().is_terminal()));
+    let mut rows = rows(config, &base, workers);
+    rows.push(("Listens", vec![listens(config, listeners)]));
+    print!("{}", render(&rows, std::io::stdout().is_terminal()));
 }
 
 /// A label and its lines.
@@ -42,6 +44,13 @@ fn render(rows: &[Row], colour: bool) -> String {
         }
     }
     text + "\n"
+}
+
+/// The listeners as bound, which differ from the configuration where that says port 0.
+fn listens(config: &Config, listeners: &[SocketAddr]) -> String {
+    let kinds = [Some("http"), config.https.as_ref().map(|_| "https"), config.metrics.map(|_| "metrics")];
+    let pairs = kinds.into_iter().flatten().zip(listeners);
+    list(pairs.map(|(kind, address)| format!("{kind} {address}")))
 }
 
 /// The URL that a person on this host can open.

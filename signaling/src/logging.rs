@@ -1,6 +1,7 @@
 //! Logs go to stderr; stdout is for people.
 
 use crate::config::Config;
+use std::io::IsTerminal;
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload::{self, Handle};
@@ -14,7 +15,7 @@ pub struct LogControl(Handle<EnvFilter, Registry>);
 /// Starts to log.
 pub fn start(config: &Config) -> LogControl {
     let (filter, handle) = reload::Layer::new(filter(config));
-    let stderr = fmt::layer().with_writer(std::io::stderr);
+    let stderr = fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
     // Fails only if a logger is there already, and then it stays.
     let _ = tracing_subscriber::registry().with(filter).with(stderr).try_init();
     LogControl(handle)

@@ -1,4 +1,5 @@
 //! The `uringcast` binary: signaling, and the start of media.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "tests"))]
 
 mod auth;
 mod candidates;
@@ -54,7 +55,10 @@ fn complain(errors: &[config::ConfigError]) -> ExitCode {
 
 fn run(mode: Mode, config: Config) -> Result<(), StartError> {
     match mode {
-        Mode::Serve | Mode::Signaling => start::run(config.clone(), mode, logging::start(&config)),
+        Mode::Serve | Mode::Signaling => {
+            let log = logging::start(&config);
+            start::run(config, mode, log)
+        }
         Mode::Media => {
             logging::start(&config);
             Ok(sfu::run(config.media().map_err(StartError::Interfaces)?)?)

@@ -91,6 +91,7 @@ fn reload(app: &App, tls: Option<&Tls>, log: &LogControl) {
         Ok((_, fresh)) => fresh,
         Err(errors) => return report(&errors),
     };
+    tracing::info!("reading the configuration again");
     log.set(&fresh);
     for key in app.config.settings.changed(&fresh.settings).filter(|key| !key.reloadable) {
         tracing::warn!(key = key.name, "changed, but is only read at start");

@@ -3,9 +3,12 @@
 use super::frame::{self, Decoder};
 use super::protocol::{Event, Request};
 use crate::error::StartError;
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::{Mode, umask};
+use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
@@ -53,12 +56,29 @@ impl Connection {
     }
 }
 
-/// Opens the socket with mode 0600, in place of a dead one.
-pub fn bind(path: &Path) -> Result<UnixListener, StartError> {
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(StartError::ControlInUse { path: path.into() });
+/// The control socket, and the lock that says that it is ours for as long as this lives.
+pub struct Listener {
+    socket: UnixListener,
+    path: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // A socket that stays behind is replaced at the next start.
+        let _ = std::fs::remove_file(&self.path);
     }
+}
+
+/// Opens the socket with mode 0600, in place of a dead one.
+pub fn bind(path: &Path) -> Result<Listener, StartError> {
     let failed = |source: io::Error| StartError::Control { path: path.into(), source };
+    // Whether a socket is alive cannot be asked by connecting: that would take the place of signaling.
+    let mut lock_path = path.as_os_str().to_owned();
+    lock_path.push(".lock");
+    let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(lock_path);
+    let lock = Flock::lock(file.map_err(failed)?, FlockArg::LockExclusiveNonblock)
+        .map_err(|_| StartError::ControlInUse { path: path.into() })?;
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
@@ -67,13 +87,13 @@ pub fn bind(path: &Path) -> Result<UnixListener, StartError> {
     let before = umask(Mode::from_bits_truncate(0o177));
     let bound = UnixListener::bind(path);
     umask(before);
-    bound.map_err(failed)
+    Ok(Listener { socket: bound.map_err(failed)?, path: path.into(), _lock: lock })
 }
 
 /// Accepts connections for ever.
-pub async fn accept(listener: UnixListener, to_control: mpsc::Sender<FromSignaling>) {
+pub async fn accept(listener: Listener, to_control: mpsc::Sender<FromSignaling>) {
     for id in 0.. {
-        match listener.accept().await {
+        match listener.socket.accept().await {
             Ok((stream, _)) if is_ours(&stream) => match blocking(stream) {
                 Ok(stream) => {
                     tokio_uring::spawn(serve(ConnectionId(id), stream, to_control.clone()));

@@ -30,25 +30,23 @@ use tokio::sync::mpsc;
 
 /// Events that may wait for the control thread; a worker keeps what does not fit.
 const EVENTS_MAX: usize = 16_384;
-/// Descriptors beside the sockets: rings, wakers, control connections, standard streams.
-const DESCRIPTORS_BESIDE_SOCKETS: u64 = 64;
 /// After a fault a worker is started again at once, and if that fails every so often.
 const RESTART_RETRY: Duration = Duration::from_secs(1);
 
 /// Runs the media process on the calling thread until it is told to shut down or is orphaned.
 pub fn run(config: MediaConfig) -> Result<(), StartError> {
-    let sockets = (config.bind.len() * config.cores.len()) as u64;
-    probe(sockets + 3 * config.cores.len() as u64 + DESCRIPTORS_BESIDE_SOCKETS)?;
+    probe(config.descriptors_needed())?;
     tokio_uring::start(async {
         let listener = listener::bind(&config.control)?;
-        let path = config.control.clone();
         let (to_control, requests) = listener::channel();
         let (events, reports) = mpsc::channel(EVENTS_MAX);
         let mut control = Control::start(config, events)?;
-        tokio_uring::spawn(listener::accept(listener, to_control));
-        control.serve(requests, reports).await?;
-        let _ = std::fs::remove_file(path);
-        Ok(())
+        let accepting = tokio_uring::spawn(listener::accept(listener, to_control));
+        let served = control.serve(requests, reports).await;
+        accepting.abort();
+        // Its end drops the listener, which removes the socket.
+        let _ = accepting.await;
+        served
     })
 }
 

@@ -4,7 +4,7 @@ use super::protocol::WorkerIndex;
 use crate::config::MediaConfig;
 use crate::core::forwarder::Forwarder;
 use crate::core::identity::Identity;
-use crate::driver::{Driver, DriverConfig, open_sockets};
+use crate::driver::{BufferSizes, Driver, DriverConfig, open_sockets};
 use crate::error::StartError;
 use crate::mesh::WorkerSet;
 use crate::worker::{Command, FromWorker, Mesh, Worker};
@@ -45,6 +45,9 @@ impl WorkerFactory {
         let core = self.config.cores[usize::from(index.0)];
         let sockets = open_sockets(&self.config.bind, self.config.udp_port + index.0)?;
         let addresses = local_addresses(&sockets)?;
+        if index == WorkerIndex(0) && !is_restart {
+            warn_of_small_buffers(&sockets);
+        }
         let mailbox = Arc::new(SegQueue::new());
         let (ready, readiness) = std_mpsc::channel();
         let start = WorkerStart {
@@ -73,6 +76,14 @@ impl WorkerFactory {
         let all = 0..self.config.cores.len() as u16;
         all.filter(|other| *other != index.0).for_each(|other| others.insert(WorkerIndex(other)));
         others
+    }
+}
+
+/// Small socket buffers lose packets under load; the cure is a sysctl, said once.
+fn warn_of_small_buffers(sockets: &[UdpSocket]) {
+    let sizes = sockets.first().and_then(|socket| BufferSizes::of(socket).ok());
+    if let Some(warning) = sizes.and_then(|sizes| sizes.warning()) {
+        tracing::warn!("{warning}");
     }
 }
 

@@ -19,10 +19,11 @@ use std::time::Instant;
 
 const SDP: &str = "application/sdp";
 const METHODS: &str = "OPTIONS, GET, HEAD, POST";
-/// What the session URLs take; some clients look for it here.
-pub const ACCEPT_PATCH: HeaderValue = HeaderValue::from_static("application/trickle-ice-sdpfrag");
+/// What the session URLs take.
+pub const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
-const ACCEPT_PATCH_NAME: HeaderName = HeaderName::from_static("accept-patch");
+/// Not in RFC 9725 any more, but clients and the working group's test suite look for it.
+pub const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
 /// Any request to an endpoint.
 pub async fn endpoint(
@@ -44,7 +45,7 @@ pub async fn endpoint(
 /// The answer to any OPTIONS. Preflights carry no Authorization, so nobody is asked for one.
 pub fn options() -> Response {
     let response = with_header(empty(StatusCode::OK), ACCEPT_POST, HeaderValue::from_static(SDP));
-    with_header(response, ACCEPT_PATCH_NAME, ACCEPT_PATCH)
+    with_header(response, ACCEPT_PATCH, HeaderValue::from_static(FRAGMENT))
 }
 
 fn with_header(mut response: Response, name: HeaderName, value: HeaderValue) -> Response {
@@ -66,7 +67,7 @@ async fn post(
         .access
         .media(&head, peer.remote.ip())
         .map_err(|denied| Problem::unauthorized(denied.to_string()))?;
-    if content_type(&head.headers) != Some(SDP) {
+    if !is_content_type(&head.headers, SDP) {
         return Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "The body must be an SDP offer with Content-Type: application/sdp.",
@@ -86,10 +87,10 @@ async fn post(
     Ok(response)
 }
 
-/// The media type without its parameters, which some clients add.
-pub fn content_type(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-    Some(value.split(';').next().unwrap_or_default().trim())
+/// Compares the media type without case and without parameters, which some clients add.
+pub fn is_content_type(headers: &HeaderMap, wanted: &str) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted)
 }
 
 fn answer(

@@ -2,13 +2,13 @@
 
 use super::fragment;
 use super::limits::read_text;
-use super::offer::{ACCEPT_PATCH, content_type, options};
+use super::offer::{ACCEPT_PATCH, FRAGMENT, is_content_type, options};
 use super::problem::Problem;
 use super::{App, Response, empty};
 use crate::registry::{Session, UrlId};
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, IF_MATCH};
+use hyper::header::{CONTENT_TYPE, HeaderValue, IF_MATCH};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use sfu::core::plan::Role;
 
@@ -60,10 +60,10 @@ fn delete(app: &App, url: UrlId) -> Result<Response, Problem> {
 /// Trickled candidates are taken and not needed; an ICE restart is refused (RFC 9725 §4.3.1).
 async fn patch(app: &App, session: &Session, request: Request<Incoming>) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
-    if content_type(&head.headers).map(str::as_bytes) != Some(ACCEPT_PATCH.as_bytes()) {
+    if !is_content_type(&head.headers, FRAGMENT) {
         let detail = "A PATCH here has Content-Type: application/trickle-ice-sdpfrag.";
         let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail);
-        return Err(problem.with(HeaderName::from_static("accept-patch"), ACCEPT_PATCH));
+        return Err(problem.with(ACCEPT_PATCH, HeaderValue::from_static(FRAGMENT)));
     }
     let body = read_text(body, app.config.limits).await?;
     let ufrags = fragment::ice_ufrags(&body)

@@ -1,4 +1,4 @@
-//! Frames of the control socket: a little-endian `u32` length, then that many bytes of postcard.
+//! Frames of the control socket, as [`sfu::control::frame`] makes them, on tokio's streams.
 
 use serde::Serialize;
 use sfu::control::protocol::FRAME_BYTES_MAX;
@@ -27,10 +27,7 @@ pub async fn read(source: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> 
 /// # Errors
 /// The peer closed.
 pub async fn write(sink: &mut (impl AsyncWrite + Unpin), message: &impl Serialize) -> io::Result<()> {
-    let mut frame = vec![0; 4];
-    frame = postcard::to_extend(message, frame).map_err(io::Error::other)?;
-    let length = u32::try_from(frame.len() - 4).map_err(io::Error::other)?;
-    frame[..4].copy_from_slice(&length.to_le_bytes());
+    let frame = sfu::control::frame::encode(message).map_err(io::Error::other)?;
     sink.write_all(&frame).await
 }
 

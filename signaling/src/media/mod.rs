@@ -22,7 +22,6 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
@@ -334,12 +333,25 @@ fn judge(frame: &[u8]) -> Result<Hello, u32> {
     }
 }
 
-/// Asks a media process to end, and waits until it did.
+/// Asks a media process to end, and waits until it did: its successor needs the socket and the ports.
 async fn drain(mut stream: UnixStream) -> io::Result<()> {
     tracing::warn!("the running media process has another version or configuration; draining it");
+    let pid = stream.peer_cred()?.pid();
     frame::write(&mut stream, &Request::Shutdown).await?;
-    let mut rest = tokio::io::sink();
-    timeout(DRAIN_TIMEOUT, async { tokio::io::copy(&mut stream, &mut rest).await }).await??;
-    let _ = stream.read(&mut [0]).await;
-    Ok(())
+    let ended = async {
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
+        while pid.is_some_and(is_alive) {
+            sleep(CONNECT_RETRY).await;
+        }
+        Ok(())
+    };
+    timeout(DRAIN_TIMEOUT, ended).await?
+}
+
+/// Whether a process still holds its files. One that ended and waits for its parent to ask (proc(5), state Z) does not,
+/// and in a container nobody may ever ask.
+fn is_alive(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }

@@ -313,6 +313,12 @@ impl Registry {
         counts
     }
 
+    /// How many workers it knows.
+    #[cfg(test)]
+    pub fn worker_count(&self) -> usize {
+        self.workers.len()
+    }
+
     fn load(&mut self, worker: WorkerIndex, change: impl FnOnce(&mut WorkerLoad)) {
         if let Some(load) = self.workers.get_mut(usize::from(worker.0)) {
             change(load);

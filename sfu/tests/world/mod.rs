@@ -1,14 +1,11 @@
 //! A world of workers and clients with virtual time. Clients are str0m in the other role, behind perfect or lossy links.
 
+use crate::plans::{MID_ID, PT, RTX_PT};
 use sfu::control::protocol::{RequestId, SessionId, WorkerIndex};
-use sfu::core::codec::{Codec, H264Profile, MediaKind};
 use sfu::core::forwarder::Forwarder;
 use sfu::core::identity::Identity;
 use sfu::core::outbox::{SessionEvent, Transmit};
-use sfu::core::plan::{
-    DtlsRole, Epoch, Extension, Feedback, MediaSection, Payload, PayloadType, RemoteTransport, Role,
-    SessionPlan, Ssrc, SsrcPair, StreamId,
-};
+use sfu::core::plan::{DtlsRole, RemoteTransport, Role, SessionPlan};
 use sfu::mesh::{MeshPacket, WorkerSet};
 use sfu::stats::{DropReason, WorkerSnapshot};
 use std::net::SocketAddr;
@@ -22,40 +19,6 @@ use str0m::rtp::{Extension as Str0mExtension, ExtensionMap, RtpPacket, RtpWrite}
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
 const STEP: Duration = Duration::from_millis(5);
-const STREAM: StreamId = StreamId(7);
-const PT: u8 = 102;
-const RTX_PT: u8 = 103;
-const MID_ID: u8 = 4;
-
-/// A plan with one H264 video section; the world fills in the client's transport.
-pub fn plan_h264(role: Role, epoch: Epoch) -> SessionPlan {
-    let pair = SsrcPair { media: Ssrc(1000), rtx: Some(Ssrc(1001)) };
-    SessionPlan {
-        role,
-        stream: STREAM,
-        epoch,
-        remote: RemoteTransport {
-            ice_ufrag: String::new(),
-            ice_pwd: String::new(),
-            fingerprint: [0; 32],
-            dtls_role: DtlsRole::Passive,
-        },
-        sections: vec![MediaSection {
-            mid: "0".into(),
-            kind: MediaKind::Video,
-            payloads: vec![Payload {
-                pt: PayloadType(PT),
-                rtx: Some(PayloadType(RTX_PT)),
-                codec: Codec::H264 { profile: H264Profile::Baseline, packetization_mode: 1 },
-                feedback: Feedback { nack: true, pli: true, ..Feedback::default() },
-            }],
-            extensions: vec![(MID_ID, Extension::Mid)],
-            ssrcs: vec![pair],
-            rids: vec![],
-        }],
-        blob: vec![],
-    }
-}
 
 /// A browser's part, played by str0m.
 pub struct Client {
