@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { chromium } from './helpers/browsers.js';
-import { colourBars, startFfmpeg } from './helpers/ffmpeg.js';
+import { colourBars, publishWithFfmpeg } from './helpers/ffmpeg.js';
 import { assertMoves, assertTone, difference, thumbnailOf } from './helpers/frames.js';
 import { Server, until } from './helpers/server.js';
 import { received, says, watch } from './helpers/streams.js';
@@ -25,7 +25,7 @@ for (const { name, flags } of [
   { name: 'active', flags: ['-whip_flags', 'dtls_active'] },
 ]) {
   test(`Chromium plays what ffmpeg publishes as the ${name} DTLS side`, async () => {
-    const ffmpeg = startFfmpeg(`${server.url}/${name}/whip`, flags);
+    const ffmpeg = publishWithFfmpeg(`${server.url}/${name}/whip`, flags);
     try {
       const codecs = async () => (await server.streams()).find((stream) => stream.name === name)?.codecs.toSorted();
       const both = async () => (await codecs())?.length === 2;

@@ -20,11 +20,16 @@ export const FFMPEG = process.env.FFMPEG ?? find();
 const CARD = 'testsrc2=size=640x360:rate=30';
 
 /** Publishes the test card and a 440 Hz tone until stopped. */
-export function startFfmpeg(url, flags = []) {
+export function publishWithFfmpeg(url, flags = []) {
   const input = ['-hide_banner', '-re', '-f', 'lavfi', '-i', CARD, '-re', '-f', 'lavfi', '-i', 'sine=frequency=440'];
   const video = ['-c:v', 'libx264', '-profile:v', 'baseline', '-pix_fmt', 'yuv420p', '-bf', '0', '-g', '30', '-preset', 'ultrafast', '-tune', 'zerolatency', '-b:v', '1M'];
   const audio = ['-c:a', 'libopus', '-ar', '48000', '-ac', '2'];
-  const child = spawn(FFMPEG, [...input, ...video, ...audio, ...flags, '-f', 'whip', url], { stdio: ['pipe', 'ignore', 'pipe'] });
+  return startFfmpeg([...input, ...video, ...audio, ...flags, '-f', 'whip', url]);
+}
+
+/** Runs ffmpeg with these arguments until stopped. */
+export function startFfmpeg(args) {
+  const child = spawn(FFMPEG, args, { stdio: ['pipe', 'ignore', 'pipe'] });
   let log = '';
   child.stderr.on('data', (data) => (log += data));
   return {

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 export const ROOT = new URL('../..', import.meta.url).pathname;
-const BINARY = process.env.URINGCAST_BIN ?? join(ROOT, 'target/release/uringcast');
+export const BINARY = process.env.URINGCAST_BIN ?? join(ROOT, 'target/release/uringcast');
 const WORKERS = 2;
 
 /** Polls `look` until it returns something true, and returns that. */
