@@ -175,6 +175,7 @@ impl Worker {
         self.hand_to_mesh();
         self.hand_to_control();
         if self.forwarder.out.transmits.is_empty() {
+            self.forwarder.forwarded.clear();
             return Ok(());
         }
         for transmit in self.forwarder.out.transmits.drain(..) {
@@ -201,7 +202,7 @@ impl Worker {
             for worker in workers.iter() {
                 match mesh.inboxes[usize::from(worker.0)].packets.push(copy) {
                     Ok(()) => wake.insert(worker),
-                    Err(_) => self.forwarder.meters.mesh_dropped_packets += 1,
+                    Err(_) => self.forwarder.meters.counters.mesh_dropped_packets += 1,
                 }
             }
         }

@@ -37,23 +37,8 @@ impl Histogram {
 /// What the core counts. The worker adds what only the driver and the loop know.
 #[derive(Debug)]
 pub struct Meters {
-    /// See [`WorkerSnapshot`] for these.
-    pub rtp_packets_in: u64,
-    /// Bytes of the same, header and payload.
-    pub rtp_bytes_in: u64,
-    /// RTP to viewers, retransmissions included.
-    pub rtp_packets_out: u64,
-    /// Bytes of the same.
-    pub rtp_bytes_out: u64,
-    /// Published packets that never came.
-    pub rtp_lost_packets: u64,
-    /// Packets sent again.
-    pub retransmitted_packets: u64,
-    /// PLI and FIR sent to publishers.
-    pub keyframe_requests: u64,
-    /// Packets that found a full inbox.
-    pub mesh_dropped_packets: u64,
-    dropped: [u64; DropReason::ALL.len()],
+    /// Everything that is a plain number.
+    pub counters: WorkerSnapshot,
     /// Datagram in → last copy handed to the kernel.
     pub forward_latency: Histogram,
     join: [Histogram; JoinPhase::ALL.len()],
@@ -63,15 +48,7 @@ impl Meters {
     /// All zero.
     pub fn new() -> Meters {
         Meters {
-            rtp_packets_in: 0,
-            rtp_bytes_in: 0,
-            rtp_packets_out: 0,
-            rtp_bytes_out: 0,
-            rtp_lost_packets: 0,
-            retransmitted_packets: 0,
-            keyframe_requests: 0,
-            mesh_dropped_packets: 0,
-            dropped: [0; DropReason::ALL.len()],
+            counters: WorkerSnapshot::default(),
             forward_latency: Histogram::new(FORWARD_BOUNDS),
             join: std::array::from_fn(|_| Histogram::new(JOIN_BOUNDS)),
         }
@@ -79,12 +56,7 @@ impl Meters {
 
     /// Counts a drop.
     pub fn dropped(&mut self, reason: DropReason, count: u64) {
-        self.dropped[reason as usize] += count;
-    }
-
-    /// How often `reason` was counted.
-    pub fn dropped_for(&self, reason: DropReason) -> u64 {
-        self.dropped[reason as usize]
+        self.counters.dropped[reason as usize] += count;
     }
 
     /// A viewer reached a phase of its join.
@@ -92,21 +64,12 @@ impl Meters {
         self.join[phase as usize].observe(after);
     }
 
-    /// The counters as they cross to signaling; sessions and loop times are the caller's.
+    /// The counters as they cross to signaling, but for the loop's times.
     pub fn snapshot(&self) -> WorkerSnapshot {
         WorkerSnapshot {
-            rtp_packets_in: self.rtp_packets_in,
-            rtp_bytes_in: self.rtp_bytes_in,
-            rtp_packets_out: self.rtp_packets_out,
-            rtp_bytes_out: self.rtp_bytes_out,
-            rtp_lost_packets: self.rtp_lost_packets,
-            retransmitted_packets: self.retransmitted_packets,
-            keyframe_requests: self.keyframe_requests,
-            mesh_dropped_packets: self.mesh_dropped_packets,
-            dropped: self.dropped,
             forward_latency: self.forward_latency.snapshot(),
             join: std::array::from_fn(|phase| self.join[phase].snapshot()),
-            ..WorkerSnapshot::default()
+            ..self.counters.clone()
         }
     }
 }

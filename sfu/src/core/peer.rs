@@ -5,7 +5,7 @@ use super::demux::DatagramKind;
 use super::identity::Identity;
 use super::plan::{DtlsRole, Extension, MediaSection, Payload, Role, SessionPlan};
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use str0m::config::Fingerprint;
 use str0m::format::{Codec as Str0mCodec, CodecConfig, CodecSpec, FormatParams, PayloadParams};
 use str0m::ice::IceCreds;
@@ -17,6 +17,9 @@ use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig, RtcError};
 /// Video packets that a viewer may still ask for: over a second of 2.5 Mbit/s, several round trips. str0m keeps 408 bytes
 /// for each beside the shared payload, so this is 204 KiB a viewer.
 const RETRANSMISSION_PACKETS: usize = 512;
+
+/// A session that reported an error is polled again after this, or with its next datagram.
+const ERROR_PAUSE: Duration = Duration::from_millis(50);
 
 /// A peer connection under sans-IO rules.
 pub struct Peer {
@@ -96,7 +99,7 @@ impl Peer {
     /// Time has come to [`Peer::deadline`].
     pub fn handle_timeout(&mut self, now: Instant, out: &mut Drained) -> Result<(), RtcError> {
         let handled = self.rtc.handle_input(Input::Timeout(now));
-        self.drain(out)?;
+        self.drain(now, out)?;
         handled
     }
 
@@ -112,7 +115,7 @@ impl Peer {
     ) -> Result<(), RtcError> {
         let receive = Receive::new(Protocol::Udp, from, to, datagram).map_err(RtcError::Net)?;
         let handled = self.rtc.handle_input(Input::Receive(now, receive));
-        self.drain(out)?;
+        self.drain(now, out)?;
         handled
     }
 
@@ -140,14 +143,19 @@ impl Peer {
         }
     }
 
-    fn drain(&mut self, out: &mut Drained) -> Result<(), RtcError> {
+    fn drain(&mut self, now: Instant, out: &mut Drained) -> Result<(), RtcError> {
         loop {
-            match self.rtc.poll_output()? {
-                Output::Transmit(transmit) => out.transmits.push(transmit),
-                Output::Event(event) => out.events.push(event),
-                Output::Timeout(deadline) => {
+            match self.rtc.poll_output() {
+                Ok(Output::Transmit(transmit)) => out.transmits.push(transmit),
+                Ok(Output::Event(event)) => out.events.push(event),
+                Ok(Output::Timeout(deadline)) => {
                     self.deadline = deadline;
                     return Ok(());
+                }
+                Err(error) => {
+                    // The old deadline may have passed, and would then come again at once and for ever.
+                    self.deadline = now + ERROR_PAUSE;
+                    return Err(error);
                 }
             }
         }

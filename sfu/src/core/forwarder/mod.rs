@@ -1,20 +1,21 @@
 //! One worker's sessions and streams, without sockets, threads or clocks: the sans-IO core that `worker.rs` drives
 //! and that tests drive with virtual time.
+//!
+//! Here: the lives of sessions. `ingress.rs`: datagrams in. `fan_out.rs`: packets out.
 
-use super::codec::MediaKind;
-use super::demux::{self, DatagramKind};
-use super::identity::Identity;
-use super::meters::Meters;
-use super::outbox::{Outbox, SessionEvent, Transmit};
-use super::packet::MediaPacket;
-use super::peer::{Drained, Local};
-use super::plan::{Role, SessionPlan, StreamId};
-use super::publisher::Published;
-use super::session::{ADDRESSES_MAX, DISCONNECTED_TIMEOUT, Life, RoleState, Session};
-use super::streams::Streams;
-use super::viewer::Forwarded;
+mod fan_out;
+mod ingress;
+
 use crate::config::SESSIONS_MAX;
 use crate::control::protocol::{CreateError, Created, EndReason, RequestId, SessionId, WorkerIndex};
+use crate::core::demux::{self};
+use crate::core::identity::Identity;
+use crate::core::meters::Meters;
+use crate::core::outbox::{Outbox, SessionEvent, Transmit};
+use crate::core::peer::{Drained, Local};
+use crate::core::plan::{Role, SessionPlan};
+use crate::core::session::{DISCONNECTED_TIMEOUT, Life, RoleState, Session};
+use crate::core::streams::Streams;
 use crate::mesh::{Signal, WorkerSet};
 use crate::stats::{DropReason, JoinPhase, WorkerSnapshot};
 use slab::Slab;
@@ -24,7 +25,6 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 use str0m::ice::IceCreds;
-use str0m::rtp::RtpPacket;
 use str0m::{Event, IceConnectionState};
 
 /// Fills a buffer with random bytes: the kernel's in production, seeded in tests.
@@ -123,7 +123,9 @@ impl Forwarder {
         let session = catch_unwind(AssertUnwindSafe(build))
             .map_err(|_| CreateError::Refused)?
             .map_err(|_| CreateError::Refused)?;
+        let role = session.plan.role;
         entry.insert(session);
+        *self.sessions_of(role) += 1;
         self.next_generation = self.next_generation.wrapping_add(1);
         Ok(Created { session: id, ice_ufrag: creds.ufrag, ice_pwd: creds.pass })
     }
@@ -146,6 +148,7 @@ impl Forwarder {
     /// Drops every session without a goodbye, as a restart does.
     pub fn drop_all(&mut self) {
         self.sessions.clear();
+        (self.meters.counters.publishers, self.meters.counters.viewers) = (0, 0);
         self.addresses.clear();
         self.timers.clear();
         self.streams = Streams::default();
@@ -164,101 +167,6 @@ impl Forwarder {
                 session.close(now, reason, &mut core.drained);
             }
         });
-    }
-
-    /// A datagram arrived on socket number `socket`.
-    pub fn handle_datagram(&mut self, now: Instant, socket: usize, from: SocketAddr, datagram: &[u8]) {
-        let Some(kind) = DatagramKind::of(datagram) else {
-            return self.meters.dropped(DropReason::NotMedia, 1);
-        };
-        let found = match (kind, demux::local_ufrag(datagram)) {
-            (DatagramKind::Stun, Some(ufrag)) => self.by_ufrag(ufrag).ok_or(DropReason::UnknownUfrag),
-            _ => self.addresses.get(&(socket, from)).copied().ok_or(DropReason::UnknownAddress),
-        };
-        match found {
-            Ok(slot) => self.guarded(now, slot, |core| core.receive(now, slot, kind, socket, from, datagram)),
-            Err(reason) => self.meters.dropped(reason, 1),
-        }
-    }
-
-    fn by_ufrag(&self, ufrag: &[u8]) -> Option<usize> {
-        let slot = demux::slot_of(ufrag)?;
-        let session = self.sessions.get(slot)?;
-        (session.ice_ufrag.as_bytes() == ufrag).then_some(slot)
-    }
-
-    fn receive(
-        &mut self,
-        now: Instant,
-        slot: usize,
-        kind: DatagramKind,
-        socket: usize,
-        from: SocketAddr,
-        datagram: &[u8],
-    ) {
-        let Some(session) = self.sessions.get_mut(slot) else { return };
-        let to = self.sockets[socket];
-        let received = session.peer.receive(now, from, to, datagram, &mut self.drained);
-        if kind == DatagramKind::Stun {
-            // Only a request with good integrity is answered, so an answer is the proof that the address is real.
-            let answered = self.drained.transmits.iter().any(|transmit| transmit.destination == from);
-            if !answered || !self.admit(slot, socket, from) {
-                self.meters.dropped(DropReason::Rejected, 1);
-            }
-        } else if received.is_err() {
-            self.meters.dropped(DropReason::Rejected, 1);
-        }
-    }
-
-    /// Notes that `from` belongs to the session; false when the session has too many addresses.
-    fn admit(&mut self, slot: usize, socket: usize, from: SocketAddr) -> bool {
-        let key = (socket, from);
-        if self.addresses.get(&key) == Some(&slot) {
-            return true;
-        }
-        let Some(session) = self.sessions.get_mut(slot) else { return false };
-        if session.addresses.len() >= ADDRESSES_MAX {
-            return false;
-        }
-        session.addresses.push(key);
-        if let Some(previous) = self.addresses.insert(key, slot)
-            && let Some(loser) = self.sessions.get_mut(previous)
-        {
-            loser.addresses.retain(|address| *address != key);
-        }
-        true
-    }
-
-    /// A packet came from another worker.
-    pub fn handle_packet(&mut self, packet: MediaPacket) {
-        let watched = self.streams.get_mut(packet.header.stream).is_some_and(|s| !s.viewers.is_empty());
-        if watched && !self.streams.push(packet) {
-            self.meters.dropped(DropReason::Superseded, 1);
-        }
-    }
-
-    /// Another worker said something.
-    pub fn handle_signal(&mut self, now: Instant, from: WorkerIndex, signal: Signal) {
-        match signal {
-            Signal::Subscribe(stream) => {
-                self.streams.entry(stream).subscribers.insert(from);
-                let _ = self.want_local_keyframe(now, stream);
-            }
-            Signal::Unsubscribe(stream) => {
-                if let Some(found) = self.streams.get_mut(stream) {
-                    found.subscribers.remove(from);
-                }
-                self.streams.tidy(stream);
-            }
-            Signal::WantKeyframe(stream) => {
-                let _ = self.want_local_keyframe(now, stream);
-            }
-            Signal::Restarted => {
-                self.streams.forget_subscriber(from);
-                let watched = self.streams.watched();
-                self.out.signals.extend(watched.map(|stream| (from, Signal::Subscribe(stream))));
-            }
-        }
     }
 
     /// When [`Forwarder::handle_timeout`] is due.
@@ -297,63 +205,7 @@ impl Forwarder {
                 self.out.events.push_back(SessionEvent::Silence(id, silent));
             }
             let sent = publisher.request_keyframes(now, &mut session.peer, &mut self.drained);
-            self.meters.keyframe_requests += sent.unwrap_or(0);
-        }
-    }
-
-    /// Writes the packets of this turn to their viewers.
-    pub fn fan_out(&mut self, now: Instant) {
-        for id in std::mem::take(&mut self.streams.busy) {
-            let Some((mut packets, viewers, first)) = self.streams.begin_serving(id) else { continue };
-            for &slot in viewers[first..].iter().chain(&viewers[..first]) {
-                self.guarded(now, slot, |core| core.serve(now, slot, &packets));
-            }
-            if !viewers.is_empty() {
-                self.forwarded.extend(packets.iter().map(|packet| packet.header.received));
-            }
-            packets.clear();
-            let sessions = &self.sessions;
-            let lives = |slot: &usize| {
-                sessions.get(*slot).is_some_and(|session| session.plan.stream == id && session.is_connected())
-            };
-            if self.streams.end_serving(id, packets, viewers, lives) {
-                self.broadcast(Signal::Unsubscribe(id));
-                self.streams.tidy(id);
-            }
-        }
-    }
-
-    fn serve(&mut self, now: Instant, slot: usize, packets: &[MediaPacket]) {
-        let Some(session) = self.sessions.get_mut(slot) else { return };
-        let Session { plan, peer, role: RoleState::Viewer(viewer), .. } = session else { return };
-        let (mut mismatch, mut keyframe, mut waiting) = (false, false, false);
-        let written = peer.with(now, &mut self.drained, |rtc| {
-            let mut written = false;
-            for packet in packets {
-                match viewer.forward(now, plan, rtc, packet) {
-                    Forwarded::Sent => {
-                        written = true;
-                        keyframe |= packet.header.keyframe && packet.header.kind() == MediaKind::Video;
-                    }
-                    Forwarded::AwaitingKeyframe => waiting = true,
-                    Forwarded::CodecMismatch => mismatch = true,
-                    Forwarded::NotWanted | Forwarded::TooOld => {}
-                }
-            }
-            written
-        });
-        let after = now.saturating_duration_since(session.created);
-        if written.unwrap_or(false) && !std::mem::replace(&mut viewer.first_packet_sent, true) {
-            self.meters.joined(JoinPhase::FirstPacket, after);
-        }
-        if keyframe && !std::mem::replace(&mut viewer.first_keyframe_sent, true) {
-            self.meters.joined(JoinPhase::FirstKeyframe, after);
-        }
-        if mismatch {
-            session.close(now, EndReason::CodecMismatch, &mut self.drained);
-        } else if waiting {
-            let stream = session.plan.stream;
-            self.want_keyframe(now, stream);
+            self.meters.counters.keyframe_requests += sent.unwrap_or(0);
         }
     }
 
@@ -385,6 +237,12 @@ impl Forwarder {
         if let Some(reason) = session.over(now) {
             return self.remove(slot, reason);
         }
+        self.schedule(now, slot);
+    }
+
+    /// Puts a session's deadline into the timers, unless an earlier one is there.
+    fn schedule(&mut self, now: Instant, slot: usize) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
         let deadline = session.deadline(now);
         if session.scheduled.is_none_or(|scheduled| deadline < scheduled) {
             session.scheduled = Some(deadline);
@@ -404,9 +262,9 @@ impl Forwarder {
             };
             let contents = Vec::from(transmit.contents);
             if let Some(again) = viewer.and_then(|viewer| viewer.is_retransmission(&contents)) {
-                self.meters.rtp_packets_out += 1;
-                self.meters.rtp_bytes_out += contents.len() as u64;
-                self.meters.retransmitted_packets += u64::from(again);
+                self.meters.counters.rtp_packets_out += 1;
+                self.meters.counters.rtp_bytes_out += contents.len() as u64;
+                self.meters.counters.retransmitted_packets += u64::from(again);
             }
             self.out.transmits.push(Transmit { socket, to: transmit.destination, contents });
         }
@@ -467,75 +325,6 @@ impl Forwarder {
         }
     }
 
-    fn published(&mut self, now: Instant, slot: usize, rtp: RtpPacket) {
-        let Some(session) = self.sessions.get_mut(slot) else { return };
-        let Session { plan, peer, role: RoleState::Publisher(publisher), .. } = session else { return };
-        let bytes = (rtp.header.header_len + rtp.payload.len()) as u64;
-        let id = session.id;
-        match publisher.packet(now, plan, peer, rtp) {
-            Published::Packet { packet, new_codec, lost } => {
-                self.meters.rtp_packets_in += 1;
-                self.meters.rtp_bytes_in += bytes;
-                self.meters.rtp_lost_packets += lost;
-                if let Some(silent) = publisher.check_silence(now) {
-                    self.out.events.push_back(SessionEvent::Silence(id, silent));
-                }
-                if new_codec {
-                    self.out.events.push_back(SessionEvent::Track(id, packet.header.codec));
-                    publisher.want_keyframe();
-                }
-                self.distribute(packet);
-            }
-            Published::UnselectedLayer => self.meters.dropped(DropReason::UnselectedLayer, 1),
-            Published::UnknownPayload => self.meters.dropped(DropReason::Rejected, 1),
-        }
-    }
-
-    fn distribute(&mut self, packet: MediaPacket) {
-        let subscribers =
-            self.streams.get_mut(packet.header.stream).map(|stream| stream.subscribers).unwrap_or_default();
-        if !self.streams.push(packet.clone()) {
-            return self.meters.dropped(DropReason::Superseded, 1);
-        }
-        if !subscribers.is_empty() {
-            self.out.packets.push((subscribers, packet));
-        }
-    }
-
-    /// Asks the stream's publishers for a key frame, wherever they are.
-    fn want_keyframe(&mut self, now: Instant, stream: StreamId) {
-        if !self.want_local_keyframe(now, stream) {
-            self.broadcast(Signal::WantKeyframe(stream));
-        }
-    }
-
-    /// Asks the publishers on this worker; false if there is none.
-    fn want_local_keyframe(&mut self, now: Instant, stream: StreamId) -> bool {
-        let publishers =
-            self.streams.get_mut(stream).map(|stream| stream.publishers.clone()).unwrap_or_default();
-        for &slot in &publishers {
-            let Some(session) = self.sessions.get_mut(slot) else { continue };
-            let RoleState::Publisher(publisher) = &mut session.role else { continue };
-            publisher.want_keyframe();
-            let deadline = session.deadline(now);
-            if session.scheduled.is_none_or(|scheduled| deadline < scheduled) {
-                session.scheduled = Some(deadline);
-                self.timers.push(Reverse((deadline, slot, session.id.generation)));
-            }
-        }
-        !publishers.is_empty()
-    }
-
-    fn broadcast(&mut self, signal: Signal) {
-        let others = self.others;
-        // A request that is still waiting need not wait twice; this bounds the queue by the number of streams.
-        for worker in others.iter() {
-            if !self.out.signals.contains(&(worker, signal)) {
-                self.out.signals.push_back((worker, signal));
-            }
-        }
-    }
-
     /// Takes a session out of its stream.
     fn detach(&mut self, slot: usize) {
         let Some(session) = self.sessions.get(slot) else { return };
@@ -552,6 +341,7 @@ impl Forwarder {
         }
         self.detach(slot);
         let session = self.sessions.remove(slot);
+        *self.sessions_of(session.plan.role) -= 1;
         for address in &session.addresses {
             self.addresses.remove(address);
         }
@@ -563,10 +353,16 @@ impl Forwarder {
         self.broadcast(Signal::Restarted);
     }
 
-    /// The counters, with the sessions of now.
+    /// The counters.
     pub fn snapshot(&self) -> WorkerSnapshot {
-        let publishers = self.sessions.iter().filter(|(_, s)| s.plan.role == Role::Publisher).count() as u64;
-        let viewers = self.sessions.len() as u64 - publishers;
-        WorkerSnapshot { publishers, viewers, ..self.meters.snapshot() }
+        self.meters.snapshot()
+    }
+
+    /// The gauge of sessions with this role.
+    fn sessions_of(&mut self, role: Role) -> &mut u64 {
+        match role {
+            Role::Publisher => &mut self.meters.counters.publishers,
+            Role::Viewer => &mut self.meters.counters.viewers,
+        }
     }
 }

@@ -1,0 +1,112 @@
+//! Datagrams in: to their session, and from publishers on to the streams.
+
+use super::Forwarder;
+use crate::core::demux::{self, DatagramKind};
+use crate::core::outbox::SessionEvent;
+use crate::core::packet::MediaPacket;
+use crate::core::publisher::Published;
+use crate::core::session::{ADDRESSES_MAX, RoleState, Session};
+use crate::stats::DropReason;
+use std::net::SocketAddr;
+use std::time::Instant;
+use str0m::rtp::RtpPacket;
+
+impl Forwarder {
+    /// A datagram arrived on socket number `socket`.
+    pub fn handle_datagram(&mut self, now: Instant, socket: usize, from: SocketAddr, datagram: &[u8]) {
+        let Some(kind) = DatagramKind::of(datagram) else {
+            return self.meters.dropped(DropReason::NotMedia, 1);
+        };
+        let found = match (kind, demux::local_ufrag(datagram)) {
+            (DatagramKind::Stun, Some(ufrag)) => self.by_ufrag(ufrag).ok_or(DropReason::UnknownUfrag),
+            _ => self.addresses.get(&(socket, from)).copied().ok_or(DropReason::UnknownAddress),
+        };
+        match found {
+            Ok(slot) => self.guarded(now, slot, |core| core.receive(now, slot, kind, socket, from, datagram)),
+            Err(reason) => self.meters.dropped(reason, 1),
+        }
+    }
+
+    fn by_ufrag(&self, ufrag: &[u8]) -> Option<usize> {
+        let slot = demux::slot_of(ufrag)?;
+        let session = self.sessions.get(slot)?;
+        (session.ice_ufrag.as_bytes() == ufrag).then_some(slot)
+    }
+
+    fn receive(
+        &mut self,
+        now: Instant,
+        slot: usize,
+        kind: DatagramKind,
+        socket: usize,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let to = self.sockets[socket];
+        let received = session.peer.receive(now, from, to, datagram, &mut self.drained);
+        if kind == DatagramKind::Stun {
+            // Only a request with good integrity is answered, so an answer is the proof that the address is real.
+            let answered = self.drained.transmits.iter().any(|transmit| transmit.destination == from);
+            if !answered || !self.admit(slot, socket, from) {
+                self.meters.dropped(DropReason::Rejected, 1);
+            }
+        } else if received.is_err() {
+            self.meters.dropped(DropReason::Rejected, 1);
+        }
+    }
+
+    /// Notes that `from` belongs to the session; false when the session has too many addresses.
+    fn admit(&mut self, slot: usize, socket: usize, from: SocketAddr) -> bool {
+        let key = (socket, from);
+        if self.addresses.get(&key) == Some(&slot) {
+            return true;
+        }
+        let Some(session) = self.sessions.get_mut(slot) else { return false };
+        if session.addresses.len() >= ADDRESSES_MAX {
+            return false;
+        }
+        session.addresses.push(key);
+        if let Some(previous) = self.addresses.insert(key, slot)
+            && let Some(loser) = self.sessions.get_mut(previous)
+        {
+            loser.addresses.retain(|address| *address != key);
+        }
+        true
+    }
+
+    pub(super) fn published(&mut self, now: Instant, slot: usize, rtp: RtpPacket) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let Session { plan, peer, role: RoleState::Publisher(publisher), .. } = session else { return };
+        let bytes = (rtp.header.header_len + rtp.payload.len()) as u64;
+        let id = session.id;
+        match publisher.packet(now, plan, peer, rtp) {
+            Published::Packet { packet, new_codec, lost } => {
+                self.meters.counters.rtp_packets_in += 1;
+                self.meters.counters.rtp_bytes_in += bytes;
+                self.meters.counters.rtp_lost_packets += lost;
+                if let Some(silent) = publisher.check_silence(now) {
+                    self.out.events.push_back(SessionEvent::Silence(id, silent));
+                }
+                if new_codec {
+                    self.out.events.push_back(SessionEvent::Track(id, packet.header.codec));
+                    publisher.want_keyframe();
+                }
+                self.distribute(packet);
+            }
+            Published::UnselectedLayer => self.meters.dropped(DropReason::UnselectedLayer, 1),
+            Published::UnknownPayload => self.meters.dropped(DropReason::Rejected, 1),
+        }
+    }
+
+    fn distribute(&mut self, packet: MediaPacket) {
+        let subscribers =
+            self.streams.get_mut(packet.header.stream).map(|stream| stream.subscribers).unwrap_or_default();
+        if !self.streams.push(packet.clone()) {
+            return self.meters.dropped(DropReason::Superseded, 1);
+        }
+        if !subscribers.is_empty() {
+            self.out.packets.push((subscribers, packet));
+        }
+    }
+}
