@@ -1,0 +1,94 @@
+//! What `/proc` says about the server under test and about our own sockets.
+
+use std::collections::HashSet;
+use std::fs;
+
+/// CPU time and memory of the watched processes at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// User and system time of all threads, ended ones too, nanoseconds; steps of 10 ms.
+    pub cpu_ns: u64,
+    /// Resident memory, KiB.
+    pub rss_kib: u64,
+}
+
+/// Linux reports CPU time in these to every program, whatever the kernel's own tick is.
+const NS_PER_TICK: u64 = 10_000_000;
+/// Of `/proc/PID/stat` after the command name: utime and stime (proc_pid_stat(5), fields 14 and 15).
+const UTIME: usize = 11;
+
+/// Sums over the processes; an error names the one that cannot be read.
+pub fn usage(pids: &[u32]) -> Result<Usage, String> {
+    let mut sum = Usage::default();
+    for pid in pids {
+        let unreadable = |_| format!("process {pid} (--pid) is gone or cannot be read");
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).map_err(unreadable)?;
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).map_err(unreadable)?;
+        sum.cpu_ns += cpu_ticks(&stat).ok_or(format!("/proc/{pid}/stat has an unknown form"))? * NS_PER_TICK;
+        // A zombie has no VmRSS: it uses none.
+        sum.rss_kib += rss_kib(&status).unwrap_or(0);
+    }
+    Ok(sum)
+}
+
+/// Receive-buffer overruns of this machine's UDP sockets on the given local ports.
+pub fn udp_drops(ports: &HashSet<u16>) -> u64 {
+    let tables = ["/proc/net/udp", "/proc/net/udp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
+    tables.iter().flat_map(|table| table.lines()).filter_map(|line| drops_of_line(line, ports)).sum()
+}
+
+fn cpu_ticks(stat: &str) -> Option<u64> {
+    // The command name may hold spaces and parentheses, but the last one is its end.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut times = fields.split_whitespace().skip(UTIME);
+    Some(times.next()?.parse::<u64>().ok()? + times.next()?.parse::<u64>().ok()?)
+}
+
+fn rss_kib(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+fn drops_of_line(line: &str, ports: &HashSet<u16>) -> Option<u64> {
+    let local = line.split_whitespace().nth(1)?;
+    let port = u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()?;
+    ports.contains(&port).then(|| line.split_whitespace().last()?.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn cpu_time_is_read_past_an_odd_command_name() {
+        let stat = "42 (a) b (c) S 1 42 42 0 -1 4194560 100 0 0 0 123 45 0 0 20 0 4 0 9 1 2";
+        assert_eq!(cpu_ticks(stat), Some(168));
+    }
+
+    #[test]
+    fn our_own_process_uses_cpu_and_memory() {
+        let spin = std::time::Instant::now();
+        let mut sum = 0u64;
+        while spin.elapsed().as_millis() < 60 {
+            sum = std::hint::black_box(sum.wrapping_add(1));
+        }
+        let usage = usage(&[std::process::id()]).unwrap();
+        assert!(usage.cpu_ns >= NS_PER_TICK && usage.rss_kib > 100, "{usage:?}");
+    }
+
+    #[test]
+    fn a_process_that_is_not_there_is_named() {
+        assert!(usage(&[u32::MAX]).unwrap_err().contains(&u32::MAX.to_string()));
+    }
+
+    #[test]
+    fn drops_are_summed_over_our_ports_only() {
+        let line =
+            |port: &str, drops| format!(" 7: 0100007F:{port} 00000000:0000 07 0:0 00:0 0 0 0 99 2 0 {drops}");
+        let ports = HashSet::from([0x1f90]);
+        assert_eq!(drops_of_line(&line("1F90", 12), &ports), Some(12));
+        assert_eq!(drops_of_line(&line("1F91", 12), &ports), None);
+        assert_eq!(drops_of_line("  sl  local_address rem_address", &ports), None);
+    }
+}

@@ -1,0 +1,322 @@
+//! A run from start to end: publishers up, then step by step more viewers, each step measured, then everything closed.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::{Duration, Instant};
+
+use crate::args::{Plan, local_ip_towards};
+use crate::audio;
+use crate::clock::WallClock;
+use crate::engine::{Collected, Engine};
+use crate::histogram::Histogram;
+use crate::http::Client;
+use crate::join::{Entrance, Job, Joiners, end_sessions};
+use crate::peer::{Context, Id, Outcome};
+use crate::proc::{self, Usage};
+use crate::publisher::Media;
+use crate::report::{Generator, LatencyMs, Report, Server, Step, Stream};
+use crate::tally::Tally;
+use crate::video::VideoLoop;
+
+/// Beyond the join timeout before the run goes on without an outcome; a bound on bugs, not on servers.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Does what the plan says; an error is the one line that the user needs.
+pub fn run(plan: &Plan, screen: &mut dyn Write) -> Result<Report, String> {
+    let media = encode(plan, screen)?;
+    let stream = media.as_ref().map(|media| stream_of(media));
+    // Checked before the first join, so that a wrong --pid does not cost a whole run.
+    proc::usage(&plan.pids)?;
+    let mut stage = Stage::open(plan, media)?;
+    let steps = stage.play(plan, screen);
+    let refused = stage.close();
+    if let (count @ 1.., Some(refusal)) = refused {
+        say(screen, format_args!("{count} sessions were not ended: {refusal}"));
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    Ok(Report {
+        tool: "uringcast-loadtest",
+        version,
+        mode: "full",
+        stream,
+        publishers: plan.publishers,
+        steps: steps?,
+    })
+}
+
+/// A closed terminal or pipe does not end the measurement.
+fn say(screen: &mut dyn Write, line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(screen, "{line}");
+}
+
+fn encode(plan: &Plan, screen: &mut dyn Write) -> Result<Option<Arc<Media>>, String> {
+    if plan.publishers == 0 {
+        return Ok(None);
+    }
+    let video = VideoLoop::encode(plan.video).map_err(|error| error.to_string())?;
+    say(
+        screen,
+        format_args!(
+            "stream: H264 {}x{} {}/s, {:.2} Mbit/s in {:.0} packets/s, key frame every {:.1} s; Opus",
+            plan.video.width,
+            plan.video.height,
+            plan.video.fps,
+            video.bitrate() / 1e6,
+            video.packet_rate(),
+            gop_seconds(&video),
+        ),
+    );
+    Ok(Some(Arc::new(Media { video, audio: audio::opus_loop() })))
+}
+
+fn gop_seconds(video: &VideoLoop) -> f64 {
+    f64::from(video.settings.gop_frames) / f64::from(video.settings.fps)
+}
+
+fn stream_of(media: &Media) -> Stream {
+    let settings = media.video.settings;
+    Stream {
+        video: "H264",
+        audio: "Opus",
+        width: settings.width,
+        height: settings.height,
+        fps: settings.fps,
+        video_bps: media.video.bitrate(),
+        packets_per_second: media.video.packet_rate() + 1000.0 / f64::from(audio::PACKET_MS),
+        gop_seconds: gop_seconds(&media.video),
+    }
+}
+
+/// Everything that runs.
+struct Stage {
+    publishers: Engine,
+    viewers: Vec<Engine>,
+    joiners: Joiners,
+    client: Client,
+    outcomes: Receiver<Outcome>,
+    tally: Tally,
+    /// Viewers asked for so far.
+    invited: usize,
+    /// Of those, watching.
+    watching: usize,
+    /// Resident memory before the first viewer.
+    rss_before: u64,
+}
+
+impl Stage {
+    fn open(plan: &Plan, media: Option<Arc<Media>>) -> Result<Stage, String> {
+        let (tell, outcomes) = mpsc::channel();
+        let clock = WallClock::new();
+        let any_url = plan.whip.as_deref().or(plan.whep.as_deref()).unwrap_or_default();
+        let client = Client::new(plan.join_timeout, plan.insecure);
+        let entrance = Entrance {
+            client: client.clone(),
+            whip: plan.whip.clone(),
+            whep: plan.whep.clone(),
+            bearer: plan.bearer.clone(),
+            publisher_ip: local_ip_towards(plan.whip.as_deref().unwrap_or(any_url))?,
+            viewer_ip: local_ip_towards(plan.whep.as_deref().unwrap_or(any_url))?,
+            media,
+            publishers: plan.publishers,
+            timeout: plan.join_timeout,
+            clock,
+        };
+        let start = |name: String| {
+            let context = Context { clock, outcomes: Sender::clone(&tell), latency: Histogram::default() };
+            Engine::start(name, context).map_err(|error| format!("cannot start a thread: {error}"))
+        };
+        Ok(Stage {
+            publishers: start("publishers".into())?,
+            viewers: (0..plan.threads).map(|i| start(format!("viewers-{i}"))).collect::<Result<_, _>>()?,
+            joiners: Joiners::start(Arc::new(entrance), &tell)
+                .map_err(|error| format!("cannot start a thread: {error}"))?,
+            client,
+            outcomes,
+            tally: Tally::default(),
+            invited: 0,
+            watching: 0,
+            rss_before: 0,
+        })
+    }
+
+    fn play(&mut self, plan: &Plan, screen: &mut dyn Write) -> Result<Vec<Step>, String> {
+        self.publish(plan)?;
+        self.rss_before = proc::usage(&plan.pids)?.rss_kib;
+        let mut steps = Vec::new();
+        for viewers in &plan.steps {
+            self.invite(plan, *viewers)?;
+            let step = self.measure(plan, *viewers, screen)?;
+            for reason in &step.generator.reasons {
+                say(screen, format_args!("THE GENERATOR IS A LIMIT HERE: {reason}"));
+            }
+            steps.push(step);
+        }
+        Ok(steps)
+    }
+
+    fn publish(&mut self, plan: &Plan) -> Result<(), String> {
+        for index in 0..plan.publishers {
+            self.joiners.join(Job { id: Id::Publisher(index), engine: self.publishers.commander() });
+            self.tally.listen_for(&self.outcomes, plan.join_interval);
+        }
+        self.tally.listen(&self.outcomes, plan.publishers, Instant::now() + plan.join_timeout + GRACE);
+        self.check_publishers()
+    }
+
+    fn check_publishers(&self) -> Result<(), String> {
+        self.tally.publisher_failure().map_or(Ok(()), |failure| Err(failure.to_string()))
+    }
+
+    fn invite(&mut self, plan: &Plan, viewers: usize) -> Result<(), String> {
+        let new = viewers - self.invited;
+        self.tally.begin();
+        for index in self.invited..viewers {
+            let engine = self.viewers[index % self.viewers.len()].commander();
+            self.joiners.join(Job { id: Id::Viewer(index), engine });
+            self.tally.listen_for(&self.outcomes, plan.join_interval);
+        }
+        self.tally.listen(&self.outcomes, new, Instant::now() + plan.join_timeout + GRACE);
+        self.invited = viewers;
+        self.watching = (self.watching + self.tally.joined()).saturating_sub(self.tally.lost());
+        self.check_publishers()?;
+        match self.tally.first_failure() {
+            Some(failure) if self.watching == 0 => Err(format!("no viewer could join: {failure}")),
+            _ => Ok(()),
+        }
+    }
+
+    fn measure(&mut self, plan: &Plan, viewers: usize, screen: &mut dyn Write) -> Result<Step, String> {
+        let joins = self.tally.joins();
+        if let (failed @ 1.., Some(failure)) = (self.tally.failed(), self.tally.first_failure()) {
+            say(screen, format_args!("{failed} viewers could not join, the first: {failure}"));
+        }
+        self.tally.begin();
+        let drops_before = proc::udp_drops(&self.ports());
+        let usage_before = proc::usage(&plan.pids)?;
+        self.engines().for_each(Engine::begin_window);
+        let began = Instant::now();
+        let mut last = Progress { at: began, packets: 0, bytes: 0 };
+        while began.elapsed() < plan.measured {
+            let next = (plan.measured.saturating_sub(began.elapsed())).min(Duration::from_secs(1));
+            self.tally.listen_for(&self.outcomes, next);
+            self.check_publishers()?;
+            let so_far = self.collect(&self.viewers);
+            last = last.say(screen, began, self.watching - self.tally.lost().min(self.watching), &so_far);
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        let usage = proc::usage(&plan.pids)?;
+        let received = self.collect(&self.viewers);
+        let sent = self.collect([&self.publishers]);
+        let drops = proc::udp_drops(&self.ports()).saturating_sub(drops_before);
+        let joined = self.watching;
+        self.watching = joined.saturating_sub(self.tally.lost());
+        let server = (!plan.pids.is_empty()).then(|| {
+            server_of(usage_before, usage, seconds, received.received.packets, self.rss_before, joined)
+        });
+        Ok(Step {
+            viewers,
+            viewers_joined: joined,
+            viewers_lost: joined - self.watching,
+            joins,
+            server,
+            ..step_of(seconds, &received, &sent, drops)
+        })
+    }
+
+    fn engines(&self) -> impl Iterator<Item = &Engine> {
+        self.viewers.iter().chain([&self.publishers])
+    }
+
+    fn collect<'a>(&self, engines: impl IntoIterator<Item = &'a Engine>) -> Collected {
+        let mut sum = Collected::default();
+        engines.into_iter().filter_map(Engine::collect).for_each(|collected| sum.merge(collected));
+        sum
+    }
+
+    fn ports(&self) -> std::collections::HashSet<u16> {
+        self.collect(self.engines()).ports.into_iter().collect()
+    }
+
+    fn close(self) -> (usize, Option<String>) {
+        // Joins still under way end first: their peers are handed to the engines.
+        self.joiners.finish();
+        let endings = self.viewers.into_iter().chain([self.publishers]).flat_map(Engine::stop).collect();
+        end_sessions(&self.client, endings)
+    }
+}
+
+struct Progress {
+    at: Instant,
+    packets: u64,
+    bytes: u64,
+}
+
+impl Progress {
+    fn say(self, screen: &mut dyn Write, began: Instant, watching: usize, so_far: &Collected) -> Progress {
+        let now = Instant::now();
+        let seconds = (now - self.at).as_secs_f64();
+        let received = &so_far.received;
+        let latency = LatencyMs::of(&so_far.latency).map_or(String::new(), |latency| {
+            format!(", latency p50 {:.1} p99 {:.1} ms", latency.p50, latency.p99)
+        });
+        say(
+            screen,
+            format_args!(
+                "{:>4.0} s: {watching} viewers, {:.0} packets/s, {:.1} Mbit/s, loss {:.3} %{latency}, generator {:.0} % busy",
+                (now - began).as_secs_f64(),
+                (received.packets - self.packets) as f64 / seconds,
+                (received.bytes - self.bytes) as f64 * 8.0 / 1e6 / seconds,
+                received.lost_pct().unwrap_or(0.0),
+                so_far.busy * 100.0,
+            ),
+        );
+        Progress { at: now, packets: received.packets, bytes: received.bytes }
+    }
+}
+
+fn step_of(seconds: f64, received: &Collected, sent: &Collected, drops: u64) -> Step {
+    let counts = &received.received;
+    let generator = Generator {
+        busy_pct: received.busy * 100.0,
+        socket_drops: drops,
+        frames_sent: sent.sent.frames,
+        frames_late: sent.sent.late + sent.sent.skipped,
+        send_errors: received.send_errors + sent.send_errors,
+        ..Generator::default()
+    };
+    Step {
+        seconds,
+        lost_pct: counts.lost_pct(),
+        worst_viewer_lost_pct: received.worst_lost_pct,
+        delivered_packets: counts.packets,
+        delivered_packets_per_second: counts.packets as f64 / seconds,
+        delivered_mbit_per_second: counts.bytes as f64 * 8.0 / 1e6 / seconds,
+        frames: counts.frames,
+        freezes: counts.freezes,
+        frozen_seconds: counts.frozen_us as f64 / 1e6,
+        plis: counts.plis,
+        publisher_key_frame_requests: sent.sent.key_frame_requests,
+        latency_ms: LatencyMs::of(&received.latency),
+        generator: generator.judge(),
+        ..Step::default()
+    }
+}
+
+fn server_of(
+    before: Usage,
+    after: Usage,
+    seconds: f64,
+    packets: u64,
+    rss_before: u64,
+    viewers: usize,
+) -> Server {
+    let cpu_ns = after.cpu_ns.saturating_sub(before.cpu_ns) as f64;
+    Server {
+        cpu_ns_per_packet: (packets > 0).then(|| cpu_ns / packets as f64),
+        cpu_pct_of_core: cpu_ns / seconds / 1e7,
+        rss_kib: after.rss_kib,
+        rss_kib_per_viewer: (viewers > 0)
+            .then(|| after.rss_kib.saturating_sub(rss_before) as f64 / viewers as f64),
+    }
+}
