@@ -11,8 +11,6 @@ mod freeze;
 mod histogram;
 mod http;
 mod join;
-#[cfg(test)]
-mod loopback;
 mod packet;
 mod peer;
 mod picture;
@@ -23,6 +21,8 @@ mod require;
 mod run;
 mod seq;
 mod tally;
+#[cfg(test)]
+mod testing;
 mod video;
 mod viewer;
 
