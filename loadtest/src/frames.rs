@@ -81,8 +81,9 @@ impl Frames {
         matches!(self.place, Place::AwaitKey)
     }
 
-    /// How often a missing packet ended the picture until the next key frame.
-    pub fn given_up(&self) -> u64 {
+    /// For tests: how often a missing packet ended the picture until the next key frame.
+    #[cfg(test)]
+    fn given_up(&self) -> u64 {
         self.given_up
     }
 
@@ -170,7 +171,7 @@ mod tests {
             marker: seq % packets_each == packets_each - 1,
             key_start: seq == 0,
             empty: false,
-            stamp: (seq % packets_each == 0).then_some(Stamp { sent_us: frame, frame: frame as u32 }),
+            stamp: seq.is_multiple_of(packets_each).then_some(Stamp { sent_us: frame, frame: frame as u32 }),
         }
     }
 

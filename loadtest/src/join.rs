@@ -49,7 +49,7 @@ pub struct Joiners {
 
 impl Joiners {
     /// Starts the threads; outcomes of joins that fail early go to `outcomes`, the others come from the engines.
-    pub fn start(entrance: Arc<Entrance>, outcomes: &Sender<Outcome>) -> std::io::Result<Joiners> {
+    pub fn start(entrance: &Arc<Entrance>, outcomes: &Sender<Outcome>) -> std::io::Result<Joiners> {
         let (jobs, queue) = mpsc::channel();
         let queue = Arc::new(Mutex::new(queue));
         let spawn = |i: usize| {

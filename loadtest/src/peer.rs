@@ -49,7 +49,7 @@ pub struct JoinTimes {
 #[derive(Debug)]
 pub enum Outcome {
     /// A publisher is connected, or a viewer has its first key frame.
-    Joined(Id, JoinTimes),
+    Joined(JoinTimes),
     /// It never got that far.
     Failed(Id, Failure),
     /// It had joined and then lost its connection.
@@ -333,7 +333,7 @@ impl Peer {
         self.progress.joined = true;
         let connected = self.progress.connected.unwrap_or_default();
         let times = JoinTimes { answered: self.progress.answered, connected, first_rtp, first_key_frame };
-        report(context, Outcome::Joined(self.id, times));
+        report(context, Outcome::Joined(times));
     }
 
     fn check_join(&mut self, now: Instant, context: &Context) {

@@ -89,6 +89,8 @@ pub struct Joins {
 /// Latency of whole frames.
 #[derive(Debug, Clone, Serialize)]
 pub struct LatencyMs {
+    /// Frames measured.
+    pub frames: u64,
     pub p50: f64,
     pub p95: f64,
     pub p99: f64,
@@ -100,6 +102,7 @@ impl LatencyMs {
     pub fn of(histogram: &Histogram) -> Option<LatencyMs> {
         let ms = |share| histogram.quantile(share).map(|micros| micros as f64 / 1000.0);
         Some(LatencyMs {
+            frames: histogram.count(),
             p50: ms(0.5)?,
             p95: ms(0.95)?,
             p99: ms(0.99)?,
@@ -223,7 +226,7 @@ mod tests {
 
     #[test]
     fn the_json_has_the_names_that_scripts_rely_on() {
-        let latency = LatencyMs { p50: 1.0, p95: 2.0, p99: 3.0, max: 4.0 };
+        let latency = LatencyMs { frames: 9, p50: 1.0, p95: 2.0, p99: 3.0, max: 4.0 };
         let server = Server {
             cpu_ns_per_packet: Some(5.0),
             cpu_pct_of_core: 6.0,

@@ -100,7 +100,7 @@ mod tests {
     use crate::report::LatencyMs;
 
     fn step() -> Step {
-        let latency = LatencyMs { p50: 3.0, p95: 9.0, p99: 50.0, max: 80.0 };
+        let latency = LatencyMs { frames: 9, p50: 3.0, p95: 9.0, p99: 50.0, max: 80.0 };
         Step { viewers: 10, lost_pct: Some(0.05), latency_ms: Some(latency), ..Step::default() }
     }
 

@@ -129,7 +129,7 @@ impl Stage {
         Ok(Stage {
             publishers: start("publishers".into())?,
             viewers: (0..plan.threads).map(|i| start(format!("viewers-{i}"))).collect::<Result<_, _>>()?,
-            joiners: Joiners::start(Arc::new(entrance), &tell)
+            joiners: Joiners::start(&Arc::new(entrance), &tell)
                 .map_err(|error| format!("cannot start a thread: {error}"))?,
             client,
             outcomes,

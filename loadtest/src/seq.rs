@@ -9,7 +9,6 @@ pub struct SeqWindow {
     first: u64,
     highest: u64,
     unique: u64,
-    duplicates: u64,
     seen: [u64; (WINDOW / 64) as usize],
 }
 
@@ -27,7 +26,7 @@ pub enum Arrival {
 impl SeqWindow {
     /// Starts with the first packet of the stream.
     pub fn starting_at(seq: u64) -> Self {
-        let mut window = SeqWindow { first: seq, highest: seq, unique: 1, duplicates: 0, seen: [0; 16] };
+        let mut window = SeqWindow { first: seq, highest: seq, unique: 1, seen: [0; 16] };
         window.mark(seq);
         window
     }
@@ -40,7 +39,6 @@ impl SeqWindow {
         } else if seq < self.first || self.highest - seq >= WINDOW {
             return Arrival::TooOld;
         } else if self.is_marked(seq) {
-            self.duplicates += 1;
             return Arrival::Duplicate;
         }
         self.mark(seq);
@@ -56,11 +54,6 @@ impl SeqWindow {
     /// Packets that the sender sent, as far as the numbers tell.
     pub fn expected(&self) -> u64 {
         self.highest - self.first + 1
-    }
-
-    /// Packets that came more than once.
-    pub fn duplicates(&self) -> u64 {
-        self.duplicates
     }
 
     fn forget_up_to(&mut self, seq: u64) {
@@ -113,7 +106,7 @@ mod tests {
         assert_eq!(window.arrived(4999), Arrival::TooOld);
         window.arrived(9000);
         assert_eq!(window.arrived(5001), Arrival::TooOld);
-        assert_eq!((window.lost(), window.duplicates()), (4001 - 3, 1));
+        assert_eq!(window.lost(), 4001 - 3);
     }
 
     #[test]

@@ -41,7 +41,7 @@ impl Tally {
 
     fn count(&mut self, outcome: Outcome) {
         match outcome {
-            Outcome::Joined(_, times) => self.joined.push(times),
+            Outcome::Joined(times) => self.joined.push(times),
             Outcome::Failed(id, failure) => {
                 *self.failed.entry(failure.cause()).or_default() += 1;
                 self.first_failure.get_or_insert_with(|| failure.to_string());
@@ -117,7 +117,7 @@ mod tests {
         let (tell, outcomes) = mpsc::channel();
         let mut tally = Tally::default();
         let send = |outcome| tell.send(outcome).is_ok();
-        assert!(send(Outcome::Joined(Id::Viewer(0), JoinTimes::default())));
+        assert!(send(Outcome::Joined(JoinTimes::default())));
         assert!(send(Outcome::Failed(Id::Viewer(1), Failure::Ice)));
         assert!(send(Outcome::Failed(Id::Viewer(2), Failure::Ice)));
         assert!(send(Outcome::Lost(Id::Publisher(0))));
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn listening_ends_when_enough_is_settled() {
         let (tell, outcomes) = mpsc::channel();
-        assert!(tell.send(Outcome::Joined(Id::Viewer(0), JoinTimes::default())).is_ok());
+        assert!(tell.send(Outcome::Joined(JoinTimes::default())).is_ok());
         let before = Instant::now();
         Tally::default().listen(&outcomes, 1, before + Duration::from_secs(60));
         assert!(before.elapsed() < Duration::from_secs(5));
