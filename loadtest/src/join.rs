@@ -1,6 +1,7 @@
 //! Joins: threads that do the blocking half of a session's start (offer, POST, answer) and hand the peer to its engine.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -45,6 +46,8 @@ pub struct Job {
 pub struct Joiners {
     jobs: Sender<Job>,
     threads: Vec<JoinHandle<()>>,
+    /// Jobs that nobody has begun are not begun any more.
+    closing: Arc<AtomicBool>,
 }
 
 impl Joiners {
@@ -52,13 +55,16 @@ impl Joiners {
     pub fn start(entrance: &Arc<Entrance>, outcomes: &Sender<Outcome>) -> std::io::Result<Joiners> {
         let (jobs, queue) = mpsc::channel();
         let queue = Arc::new(Mutex::new(queue));
+        let closing = Arc::new(AtomicBool::new(false));
         let spawn = |i: usize| {
             let (entrance, queue, outcomes) = (entrance.clone(), queue.clone(), outcomes.clone());
+            let closing = closing.clone();
             std::thread::Builder::new()
                 .name(format!("join-{i}"))
-                .spawn(move || work(&entrance, &queue, &outcomes))
+                .spawn(move || work(&entrance, &queue, &outcomes, &closing))
         };
-        Ok(Joiners { jobs, threads: (0..THREADS).map(spawn).collect::<Result<_, _>>()? })
+        let threads = (0..THREADS).map(spawn).collect::<Result<_, _>>()?;
+        Ok(Joiners { jobs, threads, closing })
     }
 
     /// Starts a join as soon as a thread is free.
@@ -67,8 +73,9 @@ impl Joiners {
         let _ = self.jobs.send(job);
     }
 
-    /// Waits until all joins are done.
+    /// Waits for the joins under way and gives up the others.
     pub fn finish(self) {
+        self.closing.store(true, Ordering::Relaxed);
         drop(self.jobs);
         for thread in self.threads {
             // A panic there has been printed; its join is missing in the report.
@@ -101,10 +108,13 @@ fn take(queue: &Mutex<Vec<Ending>>) -> Option<Ending> {
     queue.lock().unwrap_or_else(PoisonError::into_inner).pop()
 }
 
-fn work(entrance: &Entrance, queue: &Mutex<Receiver<Job>>, outcomes: &Sender<Outcome>) {
+fn work(entrance: &Entrance, queue: &Mutex<Receiver<Job>>, outcomes: &Sender<Outcome>, closing: &AtomicBool) {
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
+        if closing.load(Ordering::Relaxed) {
+            return;
+        }
         match entrance.join(job.id) {
             Ok(peer) => {
                 job.engine.tell(Command::Add(Box::new(peer)));

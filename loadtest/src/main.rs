@@ -28,6 +28,8 @@ mod viewer;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
 
@@ -47,7 +49,8 @@ fn main() -> ExitCode {
             return USAGE.into();
         }
     };
-    let outcome = run::run(&plan, &mut io::stdout()).and_then(|report| conclude(&plan, &report));
+    let outcome =
+        run::run(&plan, &mut io::stdout(), &until_interrupted()).and_then(|report| conclude(&plan, &report));
     match outcome {
         Ok(code) => code,
         Err(error) => {
@@ -55,6 +58,15 @@ fn main() -> ExitCode {
             FAILED.into()
         }
     }
+}
+
+/// Becomes true on Ctrl-C or SIGTERM.
+fn until_interrupted() -> Arc<AtomicBool> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let set = interrupted.clone();
+    // Without a handler a signal just ends the process; the server then notices by lost consent.
+    let _ = ctrlc::set_handler(move || set.store(true, Ordering::Relaxed));
+    interrupted
 }
 
 fn complain(line: &str) {

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
@@ -22,13 +23,13 @@ use crate::video::VideoLoop;
 /// Beyond the join timeout before the run goes on without an outcome; a bound on bugs, not on servers.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Does what the plan says; an error is the one line that the user needs.
-pub fn run(plan: &Plan, screen: &mut dyn Write) -> Result<Report, String> {
+/// Does what the plan says, until `interrupted` becomes true; an error is the one line that the user needs.
+pub fn run(plan: &Plan, screen: &mut dyn Write, interrupted: &Arc<AtomicBool>) -> Result<Report, String> {
     let media = encode(plan, screen)?;
     let stream = media.as_ref().map(|media| stream_of(media));
     // Checked before the first join, so that a wrong --pid does not cost a whole run.
     proc::usage(&plan.pids)?;
-    let mut stage = Stage::open(plan, media)?;
+    let mut stage = Stage::open(plan, media, interrupted)?;
     let steps = stage.play(plan, screen);
     let refused = stage.close();
     if let (count @ 1.., Some(refusal)) = refused {
@@ -105,7 +106,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn open(plan: &Plan, media: Option<Arc<Media>>) -> Result<Stage, String> {
+    fn open(plan: &Plan, media: Option<Arc<Media>>, interrupted: &Arc<AtomicBool>) -> Result<Stage, String> {
         let (tell, outcomes) = mpsc::channel();
         let clock = WallClock::new();
         let any_url = plan.whip.as_deref().or(plan.whep.as_deref()).unwrap_or_default();
@@ -133,7 +134,7 @@ impl Stage {
                 .map_err(|error| format!("cannot start a thread: {error}"))?,
             client,
             outcomes,
-            tally: Tally::default(),
+            tally: Tally::new(interrupted),
             invited: 0,
             watching: 0,
             rss_before: 0,
@@ -161,11 +162,11 @@ impl Stage {
             self.tally.listen_for(&self.outcomes, plan.join_interval);
         }
         self.tally.listen(&self.outcomes, plan.publishers, Instant::now() + plan.join_timeout + GRACE);
-        self.check_publishers()
+        self.check_stop()
     }
 
-    fn check_publishers(&self) -> Result<(), String> {
-        self.tally.publisher_failure().map_or(Ok(()), |failure| Err(failure.to_string()))
+    fn check_stop(&self) -> Result<(), String> {
+        self.tally.stop_reason().map_or(Ok(()), |failure| Err(failure.to_string()))
     }
 
     fn invite(&mut self, plan: &Plan, viewers: usize) -> Result<(), String> {
@@ -175,11 +176,12 @@ impl Stage {
             let engine = self.viewers[index % self.viewers.len()].commander();
             self.joiners.join(Job { id: Id::Viewer(index), engine });
             self.tally.listen_for(&self.outcomes, plan.join_interval);
+            self.check_stop()?;
         }
         self.tally.listen(&self.outcomes, new, Instant::now() + plan.join_timeout + GRACE);
         self.invited = viewers;
         self.watching = (self.watching + self.tally.joined()).saturating_sub(self.tally.lost());
-        self.check_publishers()?;
+        self.check_stop()?;
         match self.tally.first_failure() {
             Some(failure) if self.watching == 0 => Err(format!("no viewer could join: {failure}")),
             _ => Ok(()),
@@ -200,7 +202,7 @@ impl Stage {
         while began.elapsed() < plan.measured {
             let next = (plan.measured.saturating_sub(began.elapsed())).min(Duration::from_secs(1));
             self.tally.listen_for(&self.outcomes, next);
-            self.check_publishers()?;
+            self.check_stop()?;
             let so_far = self.collect(&self.viewers);
             last = last.say(screen, began, self.watching - self.tally.lost().min(self.watching), &so_far);
         }
@@ -239,7 +241,7 @@ impl Stage {
     }
 
     fn close(self) -> (usize, Option<String>) {
-        // Joins still under way end first: their peers are handed to the engines.
+        // Joins under way end first: their peers are handed to the engines.
         self.joiners.finish();
         let endings = self.viewers.into_iter().chain([self.publishers]).flat_map(Engine::stop).collect();
         end_sessions(&self.client, endings)

@@ -1,15 +1,21 @@
 //! Who has joined, who has not and why: the outcomes of all joins so far.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::peer::{Id, JoinTimes, Outcome};
 use crate::report::{Joins, quantile_ms};
 
+/// How soon an interrupt is noticed.
+const NOTICE: Duration = Duration::from_millis(100);
+
 /// Outcomes of one wave of joins.
 #[derive(Default)]
 pub struct Tally {
+    interrupted: Arc<AtomicBool>,
     joined: Vec<JoinTimes>,
     failed: BTreeMap<String, usize>,
     first_failure: Option<String>,
@@ -18,20 +24,31 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Nothing counted; `interrupted` ends all listening when it becomes true.
+    pub fn new(interrupted: &Arc<AtomicBool>) -> Tally {
+        Tally { interrupted: interrupted.clone(), ..Tally::default() }
+    }
+
     /// Forgets everything counted so far.
     pub fn begin(&mut self) {
         let publisher_failure = self.publisher_failure.take();
-        *self = Tally { publisher_failure, ..Tally::default() };
+        *self = Tally { publisher_failure, ..Tally::new(&self.interrupted) };
     }
 
-    /// Takes outcomes until `until`, or until `settled` of them are in.
+    /// Takes outcomes until `until`, or until `settled` of them are in, or until the user interrupts.
     pub fn listen(&mut self, outcomes: &Receiver<Outcome>, settled: usize, until: Instant) {
-        while self.settled() < settled {
-            match outcomes.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        while self.settled() < settled && !self.is_interrupted() {
+            let left = until.saturating_duration_since(Instant::now());
+            match outcomes.recv_timeout(left.min(NOTICE)) {
                 Ok(outcome) => self.count(outcome),
+                Err(RecvTimeoutError::Timeout) if left > NOTICE => {}
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
             }
         }
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
     }
 
     /// Takes outcomes for this long.
@@ -81,9 +98,10 @@ impl Tally {
         self.first_failure.as_deref()
     }
 
-    /// What happened to a publisher, if anything did.
-    pub fn publisher_failure(&self) -> Option<&str> {
-        self.publisher_failure.as_deref()
+    /// What ends the run, if anything does: a publisher that failed, or the user.
+    pub fn stop_reason(&self) -> Option<&str> {
+        let interrupted = self.is_interrupted().then_some("interrupted");
+        self.publisher_failure.as_deref().or(interrupted)
     }
 
     /// For the report.
@@ -125,7 +143,18 @@ mod tests {
         assert_eq!((tally.joined(), tally.failed(), tally.joins().failed_by_cause["ice"]), (1, 2, 2));
         tally.begin();
         assert_eq!(tally.settled(), 0);
-        assert_eq!(tally.publisher_failure(), Some("publisher 1: the server closed its connection"));
+        assert_eq!(tally.stop_reason(), Some("publisher 1: the server closed its connection"));
+    }
+
+    #[test]
+    fn an_interrupt_ends_listening_at_once_and_is_the_reason() {
+        let (_tell, outcomes) = mpsc::channel();
+        let mut tally = Tally::new(&Arc::new(AtomicBool::new(true)));
+        tally.begin();
+        let before = Instant::now();
+        tally.listen_for(&outcomes, Duration::from_secs(60));
+        assert!(before.elapsed() < Duration::from_secs(5));
+        assert_eq!(tally.stop_reason(), Some("interrupted"));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Whole runs against the test server: the figures must be the truth, and faults must be named.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -17,7 +18,7 @@ fn load(server: &Server, more: &str) -> Result<Report, String> {
     let base = &server.base;
     let line = format!("loadtest --whip {base}/{{n}}/whip --whep {base}/{{n}}/whep {SMALL} {more}");
     let plan = Args::try_parse_from(line.split_whitespace()).unwrap().into_plan().unwrap();
-    run(&plan, &mut Vec::new())
+    run(&plan, &mut Vec::new(), &Arc::new(AtomicBool::new(false)))
 }
 
 fn one_step(faults: Faults, more: &str) -> Step {
