@@ -1,12 +1,13 @@
 //! The command line, and the plan it is checked into before anything starts.
 
-use std::net::{IpAddr, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use ureq::http::Uri;
 
+use crate::local::source_ip_towards;
 use crate::require::Bar;
 use crate::video::VideoSettings;
 
@@ -187,16 +188,10 @@ pub fn local_ip_towards(url: &str) -> Result<IpAddr, String> {
     let port = uri.port_u16().unwrap_or(443);
     let remotes =
         (host.as_str(), port).to_socket_addrs().map_err(|error| format!("cannot resolve {host}: {error}"))?;
-    let reach = |remote: std::net::SocketAddr| {
-        let any = if remote.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-        let socket = UdpSocket::bind(any).ok()?;
-        socket.connect(remote).ok()?;
-        Some(socket.local_addr().ok()?.ip())
-    };
     // IPv4 first: "localhost" often names ::1 too, where few servers listen.
     let mut remotes: Vec<_> = remotes.collect();
     remotes.sort_by_key(|remote| remote.is_ipv6());
-    remotes.into_iter().find_map(reach).ok_or_else(|| format!("no route to {host}"))
+    remotes.into_iter().find_map(source_ip_towards).ok_or_else(|| format!("no route to {host}"))
 }
 
 fn parse_size(text: &str) -> Result<(usize, usize), String> {

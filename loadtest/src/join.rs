@@ -171,7 +171,7 @@ impl Entrance {
         &self,
         id: Id,
         call: Call,
-        joined: Result<(crate::peer::Connecting, Role), Failure>,
+        joined: Result<(crate::negotiation::Connecting, Role), Failure>,
     ) -> Result<Peer, Failure> {
         match joined {
             Ok((connecting, role)) => {

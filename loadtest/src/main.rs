@@ -11,6 +11,8 @@ mod freeze;
 mod histogram;
 mod http;
 mod join;
+mod local;
+mod negotiation;
 mod packet;
 mod peer;
 mod picture;

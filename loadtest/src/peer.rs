@@ -1,23 +1,19 @@
 //! One WebRTC peer: a UDP port, a str0m session and what it plays, driven by readiness and time.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use mio::net::UdpSocket;
-use socket2::{Domain, Protocol, Socket, Type};
-use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::net::{self, Receive};
-use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc};
+use str0m::{Event, IceConnectionState, Input, Output, Rtc};
 
 use crate::clock::WallClock;
 use crate::failure::Failure;
 use crate::histogram::Histogram;
+use crate::negotiation::Connecting;
 use crate::publisher::Publisher;
 use crate::viewer::Viewer;
-
-/// Asked for as receive buffer, bytes: over a second of 2.5 Mbit/s where the system allows it.
-const RECEIVE_BUFFER: usize = 1 << 20;
 
 /// Publisher or viewer, and its number from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,61 +58,6 @@ pub struct Context {
     pub outcomes: Sender<Outcome>,
     /// Whole-frame latency of all viewers here, microseconds.
     pub latency: Histogram,
-}
-
-/// A session on its way to becoming a [`Peer`]: its offer is out.
-pub struct Offered {
-    rtc: Rtc,
-    socket: Socket,
-    local: SocketAddr,
-    pending: SdpPendingOffer,
-    /// To be sent to the server.
-    pub offer: String,
-}
-
-impl Offered {
-    /// Opens a UDP port on `ip` and makes the offer that `declare` asks for.
-    pub fn new(
-        mut rtc: Rtc,
-        ip: IpAddr,
-        declare: impl FnOnce(&mut str0m::change::SdpApi<'_>),
-    ) -> Result<Offered, Failure> {
-        let (socket, local) = open_socket(ip).map_err(|error| Failure::Socket(error.to_string()))?;
-        let candidate = Candidate::host(local, "udp").map_err(|error| Failure::Socket(error.to_string()))?;
-        rtc.add_local_candidate(candidate);
-        let mut api = rtc.sdp_api();
-        declare(&mut api);
-        let (offer, pending) = api.apply().ok_or_else(|| Failure::Answer("nothing was offered".into()))?;
-        Ok(Offered { rtc, socket, local, pending, offer: offer.to_sdp_string() })
-    }
-
-    /// Takes the server's answer.
-    pub fn answered(mut self, answer: &str) -> Result<Connecting, Failure> {
-        let refused = |error: &dyn std::fmt::Display| Failure::Answer(error.to_string());
-        let answer = SdpAnswer::from_sdp_string(answer).map_err(|error| refused(&error))?;
-        self.rtc.sdp_api().accept_answer(self.pending, answer).map_err(|error| refused(&error))?;
-        Ok(Connecting { rtc: self.rtc, socket: self.socket, local: self.local })
-    }
-}
-
-/// A session with both descriptions, not yet driven.
-pub struct Connecting {
-    /// To look up what was agreed.
-    pub rtc: Rtc,
-    socket: Socket,
-    local: SocketAddr,
-}
-
-#[cfg(test)]
-impl Connecting {
-    /// The other side of an offer, for tests without a server: takes it on `ip` and answers.
-    pub fn answering(mut rtc: Rtc, ip: IpAddr, offer: &str) -> Result<(Connecting, String), String> {
-        let (socket, local) = open_socket(ip).map_err(|error| error.to_string())?;
-        rtc.add_local_candidate(Candidate::host(local, "udp").map_err(|error| error.to_string())?);
-        let offer = str0m::change::SdpOffer::from_sdp_string(offer).map_err(|error| error.to_string())?;
-        let answer = rtc.sdp_api().accept_offer(offer).map_err(|error| error.to_string())?;
-        Ok((Connecting { rtc, socket, local }, answer.to_sdp_string()))
-    }
 }
 
 /// One peer.
@@ -365,15 +306,4 @@ impl Peer {
 fn report(context: &Context, outcome: Outcome) {
     // The receiver outlives all engines; if it is gone the program is ending.
     let _ = context.outcomes.send(outcome);
-}
-
-fn open_socket(ip: IpAddr) -> std::io::Result<(Socket, SocketAddr)> {
-    let address = SocketAddr::new(ip, 0);
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_nonblocking(true)?;
-    // The system's limit may give less.
-    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
-    socket.bind(&address.into())?;
-    let local = socket.local_addr()?.as_socket().ok_or(std::io::ErrorKind::Unsupported)?;
-    Ok((socket, local))
 }

@@ -13,8 +13,8 @@ use str0m::{Event, Rtc, RtcConfig};
 use crate::audio;
 use crate::clock::WallClock;
 use crate::failure::Failure;
+use crate::negotiation::Offered;
 use crate::packet::sei::Stamp;
-use crate::peer::Offered;
 use crate::video::{self, VideoLoop};
 
 const H264_PT: u8 = 108;

@@ -9,8 +9,8 @@ use crate::histogram::Histogram;
 
 /// A generator thread busier than this may be what limits the figures.
 const BUSY_LIMIT: f64 = 0.85;
-/// Share of frames that may leave late.
-const LATE_LIMIT: f64 = 0.01;
+/// Share of frames that may leave late: latency counts from when they do leave, so a few disturb nothing.
+const LATE_LIMIT: f64 = 0.05;
 
 /// The whole run.
 #[derive(Debug, Serialize)]
@@ -260,7 +260,7 @@ mod tests {
         assert!(!fine.judge().bottleneck);
         let busy = Generator { busy_pct: 90.0, ..Generator::default() };
         let overrun = Generator { socket_drops: 1, ..Generator::default() };
-        let late = Generator { frames_sent: 100, frames_late: 2, ..Generator::default() };
+        let late = Generator { frames_sent: 100, frames_late: 6, ..Generator::default() };
         for bad in [busy, overrun, late] {
             let judged = bad.judge();
             assert!(judged.bottleneck && judged.reasons.len() == 1, "{judged:?}");

@@ -14,9 +14,10 @@ use str0m::{Event, Rtc, RtcConfig};
 use crate::failure::Failure;
 use crate::frames::{Frame, Frames, Packet};
 use crate::freeze::FreezeMeter;
+use crate::negotiation::Offered;
 use crate::packet::h264::{self, KeyMark};
 use crate::packet::{sei, vp8};
-use crate::peer::{Context, Offered};
+use crate::peer::Context;
 use crate::seq::{Arrival, SeqWindow};
 
 /// Between two PLIs.
