@@ -15,13 +15,14 @@ use crate::video::VideoSettings;
 #[derive(Debug, Parser)]
 #[command(name = "uringcast-loadtest", version)]
 pub struct Args {
-    /// WHIP endpoint to publish to; {n} becomes the publisher's number, from 1
+    // clap takes "{n}" in a help text for a line break, so the texts describe it.
+    /// WHIP endpoint to publish to; an n in braces becomes the publisher's number, from 1
     #[arg(long, value_name = "URL")]
     whip: Option<String>,
-    /// WHEP endpoint to watch; {n} becomes the number of the publisher that is watched, viewers are dealt out in turn
+    /// WHEP endpoint to watch; an n in braces becomes the watched publisher's number, viewers are dealt out in turn
     #[arg(long, value_name = "URL")]
     whep: Option<String>,
-    /// Publishers; 0 watches streams that others publish (with {n} as 1)
+    /// Publishers; 0 watches a stream that someone else publishes
     #[arg(long, value_name = "N", default_value_t = 1)]
     publishers: usize,
     /// Viewers; a list such as 10,100,500 is measured step by step, each with --secs
@@ -33,7 +34,11 @@ pub struct Args {
     /// How viewers behave
     #[arg(long, value_enum, default_value_t = Mode::Full)]
     mode: Mode,
-    /// Bearer token for every request; {n} becomes the publisher's number
+    /// Receive a server's trains whole (UDP_GRO). On loopback "off" charges the server for taking them apart, which
+    /// elsewhere a network card does
+    #[arg(long, value_enum, default_value_t = Switch::On)]
+    gro: Switch,
+    /// Bearer token for every request; an n in braces becomes the publisher's number
     #[arg(long, value_name = "T", env = "URINGCAST_LOADTEST_BEARER", hide_env_values = true)]
     bearer: Option<String>,
     /// Server processes on this machine whose CPU time and memory are charged to the run
@@ -78,6 +83,13 @@ pub enum Mode {
     Full,
 }
 
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
+}
+
 /// What will be done, checked.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -87,6 +99,8 @@ pub struct Plan {
     pub whep: Option<String>,
     /// Token, with `{n}`.
     pub bearer: Option<String>,
+    /// Whether to receive trains whole.
+    pub gro: bool,
     pub publishers: usize,
     /// Viewers of each step, never falling.
     pub steps: Vec<usize>,
@@ -125,6 +139,7 @@ impl Args {
             whip: self.whip,
             whep: self.whep,
             bearer: self.bearer,
+            gro: self.gro == Switch::On,
             measured: Duration::from_secs(self.secs),
             pids: self.pid,
             json: self.json,

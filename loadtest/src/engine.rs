@@ -12,14 +12,13 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
 use crate::histogram::Histogram;
+use crate::inbox::Inbox;
 use crate::peer::{Context, Peer};
 use crate::publisher::Sent;
 use crate::viewer::Received;
 
 const WAKER: Token = Token(usize::MAX);
 const EVENTS_PER_POLL: usize = 1024;
-/// Larger than any datagram.
-const DATAGRAM: usize = 65_536;
 
 /// A session to end with DELETE: its URL and token.
 pub type Ending = (String, Option<String>);
@@ -143,7 +142,7 @@ struct Loop {
     context: Context,
     seats: Slab<Seat>,
     timers: BinaryHeap<Reverse<(Instant, usize)>>,
-    buffer: Vec<u8>,
+    inbox: Inbox,
     endings: Vec<Ending>,
     /// Counters of viewers that have ended.
     departed: Received,
@@ -159,7 +158,7 @@ impl Loop {
             context,
             seats: Slab::new(),
             timers: BinaryHeap::new(),
-            buffer: vec![0; DATAGRAM],
+            inbox: Inbox::new(),
             endings: Vec::new(),
             departed: Received::default(),
             window_began: Instant::now(),
@@ -195,7 +194,7 @@ impl Loop {
 
     fn readable(&mut self, key: usize) {
         if let Some(seat) = self.seats.get_mut(key) {
-            seat.peer.receive(&mut self.buffer, &mut self.context);
+            seat.peer.receive(&mut self.inbox, &mut self.context);
             self.settle(key);
         }
     }

@@ -32,6 +32,8 @@ pub struct Entrance {
     pub media: Option<Arc<Media>>,
     pub publishers: usize,
     pub timeout: Duration,
+    /// Whether viewers take trains whole.
+    pub gro: bool,
     pub clock: WallClock,
 }
 
@@ -176,6 +178,9 @@ impl Entrance {
         match joined {
             Ok((connecting, role)) => {
                 let mut peer = Peer::new(id, connecting, role, call.started, call.started + self.timeout);
+                if self.gro {
+                    peer.receive_trains();
+                }
                 peer.session = Some((call.session.url, call.bearer));
                 Ok(peer)
             }

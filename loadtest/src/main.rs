@@ -10,6 +10,7 @@ mod frames;
 mod freeze;
 mod histogram;
 mod http;
+mod inbox;
 mod join;
 mod local;
 mod negotiation;
@@ -78,7 +79,7 @@ fn complain(line: &str) {
 
 fn conclude(plan: &Plan, report: &Report) -> Result<ExitCode, String> {
     // A closed pipe does not keep the JSON from being written.
-    let _ = write!(io::stdout(), "\n{}", table(&report.steps));
+    let _ = write!(io::stdout(), "\n{}", table(report));
     if let Some(path) = &plan.json {
         let json = serde_json::to_string_pretty(report).map_err(|error| error.to_string())?;
         std::fs::write(path, json + "\n")

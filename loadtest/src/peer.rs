@@ -11,6 +11,7 @@ use str0m::{Event, IceConnectionState, Input, Output, Rtc};
 use crate::clock::WallClock;
 use crate::failure::Failure;
 use crate::histogram::Histogram;
+use crate::inbox::{Inbox, enable_gro};
 use crate::negotiation::Connecting;
 use crate::publisher::Publisher;
 use crate::viewer::Viewer;
@@ -112,6 +113,11 @@ impl Peer {
         }
     }
 
+    /// Receives trains whole from now on, where the kernel can.
+    pub fn receive_trains(&mut self) {
+        enable_gro(&self.socket);
+    }
+
     /// Local UDP port.
     pub fn port(&self) -> u16 {
         self.local.port()
@@ -139,14 +145,15 @@ impl Peer {
     }
 
     /// Takes all datagrams that are there.
-    pub fn receive(&mut self, buffer: &mut [u8], context: &mut Context) {
-        while let Ok((size, source)) = self.socket.recv_from(buffer) {
+    pub fn receive(&mut self, inbox: &mut Inbox, context: &mut Context) {
+        while let Ok(train) = inbox.read(&self.socket) {
             let now = Instant::now();
-            // What is no STUN, DTLS, RTP or RTCP is not for us.
-            let Ok(datagram) = Receive::new(net::Protocol::Udp, source, self.local, &buffer[..size]) else {
-                continue;
-            };
-            self.input(Input::Receive(now, datagram), now, context);
+            for datagram in train.datagrams() {
+                // What is no STUN, DTLS, RTP or RTCP is not for us.
+                if let Ok(datagram) = Receive::new(net::Protocol::Udp, train.source, self.local, datagram) {
+                    self.input(Input::Receive(now, datagram), now, context);
+                }
+            }
         }
     }
 

@@ -18,6 +18,8 @@ pub struct Report {
     pub tool: &'static str,
     pub version: &'static str,
     pub mode: &'static str,
+    /// Whether viewers took trains whole (UDP_GRO); on loopback that takes work off the server's bill.
+    pub gro: bool,
     /// `None` if nothing was published.
     pub stream: Option<Stream>,
     pub publishers: usize,
@@ -172,7 +174,7 @@ pub fn quantile_ms(values: &mut [std::time::Duration], share: f64) -> Option<f64
 }
 
 /// The table at the end: a column per step.
-pub fn table(steps: &[Step]) -> String {
+pub fn table(report: &Report) -> String {
     type Cell = fn(&Step) -> String;
     let rows: &[(&str, Cell)] = &[
         ("viewers", |s| format!("{}", s.viewers)),
@@ -204,7 +206,8 @@ pub fn table(steps: &[Step]) -> String {
             format!("{:.0}{}", s.generator.busy_pct, if s.generator.bottleneck { " LIMIT" } else { "" })
         }),
     ];
-    let mut text = String::new();
+    let Report { mode, gro, steps, .. } = report;
+    let mut text = format!("mode {mode}, gro {}\n", if *gro { "on" } else { "off" });
     for (name, cell) in rows {
         let cells: String = steps.iter().map(|step| format!("{:>20}", cell(step))).collect();
         // Writing to a String cannot fail.
@@ -269,9 +272,12 @@ mod tests {
 
     #[test]
     fn the_table_has_a_column_per_step_and_dashes_for_what_was_not_measured() {
-        let table =
-            table(&[Step { viewers: 10, ..Step::default() }, Step { viewers: 20, ..Step::default() }]);
-        let first = table.lines().next().unwrap();
+        let steps = vec![Step { viewers: 10, ..Step::default() }, Step { viewers: 20, ..Step::default() }];
+        let report =
+            Report { tool: "t", version: "v", mode: "full", gro: true, stream: None, publishers: 1, steps };
+        let table = table(&report);
+        assert!(table.starts_with("mode full, gro on\n"));
+        let first = table.lines().nth(1).unwrap();
         assert_eq!(first.split_whitespace().collect::<Vec<_>>(), ["viewers", "10", "20"]);
         assert!(table.contains("server CPU ns/packet                         -                   -"));
     }

@@ -40,6 +40,7 @@ pub fn run(plan: &Plan, screen: &mut dyn Write, interrupted: &Arc<AtomicBool>) -
         tool: "uringcast-loadtest",
         version,
         mode: "full",
+        gro: plan.gro,
         stream,
         publishers: plan.publishers,
         steps: steps?,
@@ -121,6 +122,7 @@ impl Stage {
             media,
             publishers: plan.publishers,
             timeout: plan.join_timeout,
+            gro: plan.gro,
             clock,
         };
         let start = |name: String| {
