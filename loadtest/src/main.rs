@@ -18,6 +18,7 @@ mod packet;
 mod peer;
 mod picture;
 mod proc;
+mod progress;
 mod publisher;
 mod report;
 mod require;

@@ -7,6 +7,8 @@ const NUMBER_BITS: u32 = 16;
 const BLOCKS: usize = 2 + NUMBER_BITS as usize;
 const BLACK: u8 = 16;
 const WHITE: u8 = 235;
+/// Chroma of what has no colour.
+const GREY: u8 = 128;
 
 /// A picture in planar YUV 4:2:0.
 pub struct Picture {
@@ -21,7 +23,7 @@ impl Picture {
     /// A black picture; both sides must be even.
     pub fn new(width: usize, height: usize) -> Self {
         let chroma = width / 2 * (height / 2);
-        let planes = [vec![BLACK; width * height], vec![128; chroma], vec![128; chroma]];
+        let planes = [vec![BLACK; width * height], vec![GREY; chroma], vec![GREY; chroma]];
         Picture { width, height, planes, noise: 0x9e37_79b9 }
     }
 
@@ -81,7 +83,7 @@ impl Picture {
         let mut x = self.width / 2 - size * 3;
         for (i, divisor) in [1000, 100, 10, 1].into_iter().enumerate() {
             self.digit(hundredths / divisor % 10, x, self.height / 5, size);
-            x += size * if i == 1 { 2 } else { 3 } * 2 / 3;
+            x += size * if i == 1 { 6 } else { 4 } / 3;
         }
     }
 
@@ -120,6 +122,10 @@ impl Picture {
         for row in y..(y + height).min(self.height) {
             let at = row * self.width;
             self.planes[0][at + x.min(end)..at + end].fill(luma);
+            let at = row / 2 * (self.width / 2);
+            for plane in 1..3 {
+                self.planes[plane][at + x.min(end) / 2..at + end / 2].fill(GREY);
+            }
         }
     }
 }

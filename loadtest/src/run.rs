@@ -15,6 +15,7 @@ use crate::http::Client;
 use crate::join::{Entrance, Job, Joiners, end_sessions};
 use crate::peer::{Context, Id, Outcome};
 use crate::proc::{self, Usage};
+use crate::progress::Progress;
 use crate::publisher::Media;
 use crate::report::{Generator, LatencyMs, Report, Server, Step, Stream};
 use crate::tally::Tally;
@@ -200,13 +201,14 @@ impl Stage {
         let usage_before = proc::usage(&plan.pids)?;
         self.engines().for_each(Engine::begin_window);
         let began = Instant::now();
-        let mut last = Progress { at: began, packets: 0, bytes: 0 };
+        let mut progress = Progress::new(began);
         while began.elapsed() < plan.measured {
             let next = (plan.measured.saturating_sub(began.elapsed())).min(Duration::from_secs(1));
             self.tally.listen_for(&self.outcomes, next);
             self.check_stop()?;
-            let so_far = self.collect(&self.viewers);
-            last = last.say(screen, began, self.watching - self.tally.lost().min(self.watching), &so_far);
+            let (received, sent) = (self.collect(&self.viewers), self.collect([&self.publishers]));
+            let watching = self.watching.saturating_sub(self.tally.lost());
+            say(screen, format_args!("{}", progress.line(Instant::now(), watching, &received, &sent)));
         }
         let seconds = began.elapsed().as_secs_f64();
         let usage = proc::usage(&plan.pids)?;
@@ -247,35 +249,6 @@ impl Stage {
         self.joiners.finish();
         let endings = self.viewers.into_iter().chain([self.publishers]).flat_map(Engine::stop).collect();
         end_sessions(&self.client, endings)
-    }
-}
-
-struct Progress {
-    at: Instant,
-    packets: u64,
-    bytes: u64,
-}
-
-impl Progress {
-    fn say(self, screen: &mut dyn Write, began: Instant, watching: usize, so_far: &Collected) -> Progress {
-        let now = Instant::now();
-        let seconds = (now - self.at).as_secs_f64();
-        let received = &so_far.received;
-        let latency = LatencyMs::of(&so_far.latency).map_or(String::new(), |latency| {
-            format!(", latency p50 {:.1} p99 {:.1} ms", latency.p50, latency.p99)
-        });
-        say(
-            screen,
-            format_args!(
-                "{:>4.0} s: {watching} viewers, {:.0} packets/s, {:.1} Mbit/s, loss {:.3} %{latency}, generator {:.0} % busy",
-                (now - began).as_secs_f64(),
-                (received.packets - self.packets) as f64 / seconds,
-                (received.bytes - self.bytes) as f64 * 8.0 / 1e6 / seconds,
-                received.lost_pct().unwrap_or(0.0),
-                so_far.busy * 100.0,
-            ),
-        );
-        Progress { at: now, packets: received.packets, bytes: received.bytes }
     }
 }
 
