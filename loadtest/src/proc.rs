@@ -31,6 +31,36 @@ pub fn usage(pids: &[u32]) -> Result<Usage, String> {
     Ok(sum)
 }
 
+/// CPU time of the whole machine since boot, in ticks of all cores together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MachineTime {
+    busy: u64,
+    total: u64,
+}
+
+impl MachineTime {
+    /// Reads `/proc/stat`; zero where there is none.
+    pub fn now() -> MachineTime {
+        fs::read_to_string("/proc/stat").ok().and_then(|stat| machine_time(&stat)).unwrap_or_default()
+    }
+
+    /// Percent of all cores that were busy since `before`; 0 if no time has passed.
+    pub fn busy_pct_since(self, before: MachineTime) -> f64 {
+        let total = self.total.saturating_sub(before.total).max(1);
+        self.busy.saturating_sub(before.busy) as f64 * 100.0 / total as f64
+    }
+}
+
+/// First line of `/proc/stat` (proc_stat(5)): user, nice, system, idle, iowait, irq, softirq, steal; the guest times after
+/// them are in user and nice already.
+fn machine_time(stat: &str) -> Option<MachineTime> {
+    let line = stat.lines().next()?.strip_prefix("cpu ")?;
+    let ticks: Vec<u64> = line.split_whitespace().take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
+    let total = ticks.iter().sum();
+    let idle = ticks.get(3)? + ticks.get(4)?;
+    Some(MachineTime { busy: total - idle, total })
+}
+
 /// Receive-buffer overruns of this machine's UDP sockets on the given local ports.
 pub fn udp_drops(ports: &HashSet<u16>) -> u64 {
     let tables = ["/proc/net/udp", "/proc/net/udp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
@@ -64,6 +94,15 @@ mod tests {
     fn cpu_time_is_read_past_an_odd_command_name() {
         let stat = "42 (a) b (c) S 1 42 42 0 -1 4194560 100 0 0 0 123 45 0 0 20 0 4 0 9 1 2";
         assert_eq!(cpu_ticks(stat), Some(168));
+    }
+
+    #[test]
+    fn the_machine_is_as_busy_as_its_ticks_say() {
+        let before = machine_time("cpu  100 0 100 800 0 0 0 0 50 0\ncpu0 1").unwrap();
+        let after = machine_time("cpu  140 0 120 820 10 0 0 10 70 0\n").unwrap();
+        assert_eq!(after.busy_pct_since(before), 70.0);
+        assert_eq!(after.busy_pct_since(after), 0.0);
+        assert!(MachineTime::now().total > 0);
     }
 
     #[test]

@@ -9,6 +9,8 @@ use crate::histogram::Histogram;
 
 /// A generator thread busier than this may be what limits the figures.
 const BUSY_LIMIT: f64 = 0.85;
+/// A machine busier than this makes every process on it wait.
+const MACHINE_LIMIT_PCT: f64 = 95.0;
 /// Share of frames that may leave late: latency counts from when they do leave, so a few disturb nothing.
 const LATE_LIMIT: f64 = 0.05;
 
@@ -134,6 +136,8 @@ pub struct Generator {
     pub reasons: Vec<String>,
     /// Of the busiest viewer thread, percent of the time not spent waiting.
     pub busy_pct: f64,
+    /// All cores of this machine, whoever used them, percent.
+    pub machine_busy_pct: f64,
     /// Datagrams that our sockets dropped for want of room.
     pub socket_drops: u64,
     pub frames_sent: u64,
@@ -150,6 +154,12 @@ impl Generator {
             self.reasons.push(format!(
                 "a viewer thread was busy {:.0} % of the time (more --threads?)",
                 self.busy_pct
+            ));
+        }
+        if self.machine_busy_pct > MACHINE_LIMIT_PCT {
+            self.reasons.push(format!(
+                "all cores of this machine were {:.0} % busy (move the generator or the server to another one)",
+                self.machine_busy_pct
             ));
         }
         if self.socket_drops > 0 {
@@ -202,6 +212,7 @@ pub fn table(report: &Report) -> String {
         ("server CPU % of a core", |s| shown(s.server.as_ref().map(|s| s.cpu_pct_of_core), 1)),
         ("server CPU ns/packet", |s| shown(s.server.as_ref().and_then(|s| s.cpu_ns_per_packet), 0)),
         ("server KiB/viewer", |s| shown(s.server.as_ref().and_then(|s| s.rss_kib_per_viewer), 1)),
+        ("machine busy %", |s| format!("{:.0}", s.generator.machine_busy_pct)),
         ("generator busy %", |s| {
             format!("{:.0}{}", s.generator.busy_pct, if s.generator.bottleneck { " LIMIT" } else { "" })
         }),
@@ -264,7 +275,8 @@ mod tests {
         let busy = Generator { busy_pct: 90.0, ..Generator::default() };
         let overrun = Generator { socket_drops: 1, ..Generator::default() };
         let late = Generator { frames_sent: 100, frames_late: 6, ..Generator::default() };
-        for bad in [busy, overrun, late] {
+        let full = Generator { machine_busy_pct: 99.0, ..Generator::default() };
+        for bad in [busy, overrun, late, full] {
             let judged = bad.judge();
             assert!(judged.bottleneck && judged.reasons.len() == 1, "{judged:?}");
         }

@@ -14,7 +14,7 @@ use crate::histogram::Histogram;
 use crate::http::Client;
 use crate::join::{Entrance, Job, Joiners, end_sessions};
 use crate::peer::{Context, Id, Outcome};
-use crate::proc::{self, Usage};
+use crate::proc::{self, MachineTime, Usage};
 use crate::progress::Progress;
 use crate::publisher::Media;
 use crate::report::{Generator, LatencyMs, Report, Server, Step, Stream};
@@ -197,10 +197,28 @@ impl Stage {
             say(screen, format_args!("{failed} viewers could not join, the first: {failure}"));
         }
         self.tally.begin();
-        let drops_before = proc::udp_drops(&self.ports());
-        let usage_before = proc::usage(&plan.pids)?;
+        let before = self.read(plan)?;
         self.engines().for_each(Engine::begin_window);
-        let began = Instant::now();
+        self.watch(plan, before.at, screen)?;
+        let after = self.read(plan)?;
+        let (received, sent) = (self.collect(&self.viewers), self.collect([&self.publishers]));
+        let joined = self.watching;
+        self.watching = joined.saturating_sub(self.tally.lost());
+        let packets = received.received.packets;
+        let server =
+            (!plan.pids.is_empty()).then(|| server_of(&before, &after, packets, self.rss_before, joined));
+        Ok(Step {
+            viewers,
+            viewers_joined: joined,
+            viewers_lost: joined - self.watching,
+            joins,
+            server,
+            ..step_of(&before, &after, &received, &sent)
+        })
+    }
+
+    /// Lets the measured time pass, with a line per second.
+    fn watch(&mut self, plan: &Plan, began: Instant, screen: &mut dyn Write) -> Result<(), String> {
         let mut progress = Progress::new(began);
         while began.elapsed() < plan.measured {
             let next = (plan.measured.saturating_sub(began.elapsed())).min(Duration::from_secs(1));
@@ -210,23 +228,16 @@ impl Stage {
             let watching = self.watching.saturating_sub(self.tally.lost());
             say(screen, format_args!("{}", progress.line(Instant::now(), watching, &received, &sent)));
         }
-        let seconds = began.elapsed().as_secs_f64();
-        let usage = proc::usage(&plan.pids)?;
-        let received = self.collect(&self.viewers);
-        let sent = self.collect([&self.publishers]);
-        let drops = proc::udp_drops(&self.ports()).saturating_sub(drops_before);
-        let joined = self.watching;
-        self.watching = joined.saturating_sub(self.tally.lost());
-        let server = (!plan.pids.is_empty()).then(|| {
-            server_of(usage_before, usage, seconds, received.received.packets, self.rss_before, joined)
-        });
-        Ok(Step {
-            viewers,
-            viewers_joined: joined,
-            viewers_lost: joined - self.watching,
-            joins,
-            server,
-            ..step_of(seconds, &received, &sent, drops)
+        Ok(())
+    }
+
+    fn read(&self, plan: &Plan) -> Result<Reading, String> {
+        let ports = self.collect(self.engines()).ports.into_iter().collect();
+        Ok(Reading {
+            drops: proc::udp_drops(&ports),
+            usage: proc::usage(&plan.pids)?,
+            machine: MachineTime::now(),
+            at: Instant::now(),
         })
     }
 
@@ -240,10 +251,6 @@ impl Stage {
         sum
     }
 
-    fn ports(&self) -> std::collections::HashSet<u16> {
-        self.collect(self.engines()).ports.into_iter().collect()
-    }
-
     fn close(self) -> (usize, Option<String>) {
         // Joins under way end first: their peers are handed to the engines.
         self.joiners.finish();
@@ -252,11 +259,21 @@ impl Stage {
     }
 }
 
-fn step_of(seconds: f64, received: &Collected, sent: &Collected, drops: u64) -> Step {
+/// What `/proc` says at one end of a measured window.
+struct Reading {
+    drops: u64,
+    usage: Usage,
+    machine: MachineTime,
+    at: Instant,
+}
+
+fn step_of(before: &Reading, after: &Reading, received: &Collected, sent: &Collected) -> Step {
+    let seconds = (after.at - before.at).as_secs_f64();
     let counts = &received.received;
     let generator = Generator {
         busy_pct: received.busy * 100.0,
-        socket_drops: drops,
+        machine_busy_pct: after.machine.busy_pct_since(before.machine),
+        socket_drops: after.drops.saturating_sub(before.drops),
         frames_sent: sent.sent.frames,
         frames_late: sent.sent.late + sent.sent.skipped,
         send_errors: received.send_errors + sent.send_errors,
@@ -280,20 +297,14 @@ fn step_of(seconds: f64, received: &Collected, sent: &Collected, drops: u64) -> 
     }
 }
 
-fn server_of(
-    before: Usage,
-    after: Usage,
-    seconds: f64,
-    packets: u64,
-    rss_before: u64,
-    viewers: usize,
-) -> Server {
-    let cpu_ns = after.cpu_ns.saturating_sub(before.cpu_ns) as f64;
+fn server_of(before: &Reading, after: &Reading, packets: u64, rss_before: u64, viewers: usize) -> Server {
+    let seconds = (after.at - before.at).as_secs_f64();
+    let cpu_ns = after.usage.cpu_ns.saturating_sub(before.usage.cpu_ns) as f64;
+    let grown = after.usage.rss_kib.saturating_sub(rss_before) as f64;
     Server {
         cpu_ns_per_packet: (packets > 0).then(|| cpu_ns / packets as f64),
         cpu_pct_of_core: cpu_ns / seconds / 1e7,
-        rss_kib: after.rss_kib,
-        rss_kib_per_viewer: (viewers > 0)
-            .then(|| after.rss_kib.saturating_sub(rss_before) as f64 / viewers as f64),
+        rss_kib: after.usage.rss_kib,
+        rss_kib_per_viewer: (viewers > 0).then(|| grown / viewers as f64),
     }
 }
