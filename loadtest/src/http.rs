@@ -19,6 +19,8 @@ const SHOWN_DETAIL: usize = 300;
 pub enum HttpError {
     #[error("{url}: {reason}; is the server running and the URL right?")]
     Unreachable { url: String, reason: String },
+    #[error("{url}: {reason}; --insecure accepts any certificate")]
+    Certificate { url: String, reason: String },
     #[error("{method} {url}: {status}{detail}")]
     Status { method: Method, url: String, status: StatusCode, detail: String, retry_after: Option<Duration> },
     #[error("{url}: more than {MAX_REDIRECTS} redirects")]
@@ -32,6 +34,7 @@ impl HttpError {
     pub fn cause(&self) -> String {
         match self {
             HttpError::Unreachable { .. } => "unreachable".into(),
+            HttpError::Certificate { .. } => "certificate".into(),
             HttpError::Status { status, .. } => format!("http_{}", status.as_u16()),
             HttpError::Redirects { .. } => "redirects".into(),
             HttpError::Protocol { .. } => "protocol".into(),
@@ -138,7 +141,10 @@ impl Client {
         bearer: Option<&str>,
         body: &str,
     ) -> Result<(StatusCode, HeaderMap, String), HttpError> {
-        let unreachable = |reason: String| HttpError::Unreachable { url: url.into(), reason };
+        let unreachable = |reason: String| match reason.contains("certificate") {
+            true => HttpError::Certificate { url: url.into(), reason },
+            false => HttpError::Unreachable { url: url.into(), reason },
+        };
         let request = match bearer {
             Some(token) => request.header(header::AUTHORIZATION, format!("Bearer {token}")),
             None => request,

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::fs;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
 /// CPU time and memory of the watched processes at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -29,6 +31,15 @@ pub fn usage(pids: &[u32]) -> Result<Usage, String> {
         sum.rss_kib += rss_kib(&status).unwrap_or(0);
     }
     Ok(sum)
+}
+
+/// Raises this process's limit of open files as far as it may go, since each peer has a socket; returns the limit.
+pub fn raise_open_files() -> Option<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() {
+        return Some(hard);
+    }
+    Some(soft)
 }
 
 /// CPU time of the whole machine since boot, in ticks of all cores together.
@@ -94,6 +105,13 @@ mod tests {
     fn cpu_time_is_read_past_an_odd_command_name() {
         let stat = "42 (a) b (c) S 1 42 42 0 -1 4194560 100 0 0 0 123 45 0 0 20 0 4 0 9 1 2";
         assert_eq!(cpu_ticks(stat), Some(168));
+    }
+
+    #[test]
+    fn the_limit_of_open_files_is_raised_to_the_hard_one() {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        assert_eq!(raise_open_files(), Some(hard));
+        assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap().0, hard);
     }
 
     #[test]

@@ -21,11 +21,14 @@ use crate::report::{Generator, LatencyMs, Report, Server, Step, Stream};
 use crate::tally::Tally;
 use crate::video::VideoLoop;
 
+/// Open files beside the sockets of peers: HTTP connections, polls, the terminal.
+const OTHER_FILES: u64 = 200;
 /// Beyond the join timeout before the run goes on without an outcome; a bound on bugs, not on servers.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Does what the plan says, until `interrupted` becomes true; an error is the one line that the user needs.
 pub fn run(plan: &Plan, screen: &mut dyn Write, interrupted: &Arc<AtomicBool>) -> Result<Report, String> {
+    check_open_files(plan)?;
     let media = encode(plan, screen)?;
     let stream = media.as_ref().map(|media| stream_of(media));
     // Checked before the first join, so that a wrong --pid does not cost a whole run.
@@ -46,6 +49,16 @@ pub fn run(plan: &Plan, screen: &mut dyn Write, interrupted: &Arc<AtomicBool>) -
         publishers: plan.publishers,
         steps: steps?,
     })
+}
+
+fn check_open_files(plan: &Plan) -> Result<(), String> {
+    let needed = (plan.publishers + plan.steps.iter().max().unwrap_or(&0)) as u64 + OTHER_FILES;
+    match proc::raise_open_files() {
+        Some(limit) if limit < needed => Err(format!(
+            "{needed} open files are needed and {limit} allowed; raise the hard limit (ulimit -Hn)"
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// A closed terminal or pipe does not end the measurement.
