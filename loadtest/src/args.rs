@@ -19,7 +19,8 @@ pub struct Args {
     /// WHIP endpoint to publish to; an n in braces becomes the publisher's number, from 1
     #[arg(long, value_name = "URL")]
     whip: Option<String>,
-    /// WHEP endpoint to watch; an n in braces becomes the watched publisher's number, viewers are dealt out in turn
+    /// WHEP endpoint to watch; an n in braces becomes the watched publisher's number, viewers are dealt out
+    /// in turn
     #[arg(long, value_name = "URL")]
     whep: Option<String>,
     /// Publishers; 0 watches a stream that someone else publishes
@@ -34,8 +35,8 @@ pub struct Args {
     /// How viewers behave
     #[arg(long, value_enum, default_value_t = Mode::Full)]
     mode: Mode,
-    /// Receive a server's trains whole (UDP_GRO). On loopback "off" charges the server for taking them apart, which
-    /// elsewhere a network card does
+    /// Receive a server's trains whole (UDP_GRO). On loopback "off" charges the server for taking them apart,
+    /// which elsewhere a network card does
     #[arg(long, value_enum, default_value_t = Switch::On)]
     gro: Switch,
     /// Bearer token for every request; an n in braces becomes the publisher's number

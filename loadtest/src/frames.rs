@@ -1,5 +1,5 @@
-//! Frames out of RTP packets, the way a player needs them: a frame counts when all its packets are there and all frames
-//! before it, back to a key frame, were whole.
+//! Frames out of RTP packets, the way a player needs them: a frame counts when all its packets are there and
+//! all frames before it, back to a key frame, were whole.
 
 use std::time::{Duration, Instant};
 

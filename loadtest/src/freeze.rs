@@ -1,5 +1,5 @@
-//! Freezes, as WebRTC statistics define them (webrtc-stats, freezeCount): a pause between two shown frames that is both
-//! three times the usual one and 150 ms longer.
+//! Freezes, as WebRTC statistics define them (webrtc-stats, freezeCount): a pause between two shown frames
+//! that is both three times the usual one and 150 ms longer.
 
 use std::time::{Duration, Instant};
 

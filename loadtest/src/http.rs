@@ -58,7 +58,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// `timeout` bounds each request as a whole. `insecure` accepts any certificate, for servers with a self-signed one.
+    /// `timeout` bounds each request as a whole. `insecure` accepts any certificate, for servers with a
+    /// self-signed one.
     pub fn new(timeout: Duration, insecure: bool) -> Self {
         let crypto = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = TlsConfig::builder()
@@ -78,9 +79,9 @@ impl Client {
         Client { agent }
     }
 
-    /// Offers a session. Follows 307 and 308 with method and body; the token goes along only within one origin, as in a
-    /// browser. While the server answers 409 or 503 with Retry-After (no publisher yet, or busy) it asks again until
-    /// `deadline`.
+    /// Offers a session. Follows 307 and 308 with method and body; the token goes along only within one
+    /// origin, as in a browser. While the server answers 409 or 503 with Retry-After (no publisher yet, or
+    /// busy) it asks again until `deadline`.
     pub fn offer(
         &self,
         url: &str,
@@ -213,7 +214,8 @@ fn origin(url: &str) -> Option<(String, String)> {
     Some((uri.scheme_str()?.to_lowercase(), uri.authority()?.as_str().to_lowercase()))
 }
 
-/// `location` as an absolute URL (RFC 3986 section 5.2, without dot segments); `None` if `base` is not absolute.
+/// `location` as an absolute URL (RFC 3986 section 5.2, without dot segments); `None` if `base` is not
+/// absolute.
 fn resolve(base: &str, location: &str) -> Option<String> {
     let (scheme, authority) = origin(base)?;
     if location.contains("://") {

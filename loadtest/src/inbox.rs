@@ -12,7 +12,8 @@ use nix::sys::socket::{
 /// A train is at most this long, bytes (an IP packet's limit).
 const TRAIN: usize = 65_536;
 
-/// Asks the kernel to hand over trains whole; says whether it does (Linux 5.0). Else datagrams come one by one.
+/// Asks the kernel to hand over trains whole; says whether it does (Linux 5.0). Else datagrams come one by
+/// one.
 pub fn enable_gro(socket: &UdpSocket) -> bool {
     UdpGroSegment.set(socket, &true).is_ok()
 }

@@ -1,4 +1,5 @@
-//! Joins: threads that do the blocking half of a session's start (offer, POST, answer) and hand the peer to its engine.
+//! Joins: threads that do the blocking half of a session's start (offer, POST, answer) and hand the peer to
+//! its engine.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,7 +54,8 @@ pub struct Joiners {
 }
 
 impl Joiners {
-    /// Starts the threads; outcomes of joins that fail early go to `outcomes`, the others come from the engines.
+    /// Starts the threads; outcomes of joins that fail early go to `outcomes`, the others come from the
+    /// engines.
     pub fn start(entrance: &Arc<Entrance>, outcomes: &Sender<Outcome>) -> std::io::Result<Joiners> {
         let (jobs, queue) = mpsc::channel();
         let queue = Arc::new(Mutex::new(queue));

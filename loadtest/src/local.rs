@@ -27,8 +27,8 @@ pub fn candidate_ips(sdp: &str) -> Vec<IpAddr> {
     sdp.lines().filter_map(ip).collect()
 }
 
-/// Where to bind instead if no candidate fits the address that HTTP goes by: a server reached on 127.0.0.1 may offer its
-/// outer addresses only, and the media of a distant one may be elsewhere.
+/// Where to bind instead if no candidate fits the address that HTTP goes by: a server reached on 127.0.0.1
+/// may offer its outer addresses only, and the media of a distant one may be elsewhere.
 pub fn better_ip(bound: IpAddr, candidates: &[IpAddr]) -> Option<IpAddr> {
     let fits = |ip: &IpAddr| ip.is_ipv4() == bound.is_ipv4() && ip.is_loopback() == bound.is_loopback();
     if candidates.iter().any(fits) {

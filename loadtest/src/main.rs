@@ -1,5 +1,5 @@
-//! `uringcast-loadtest`: synthetic publishers and viewers for any WHIP/WHEP server. It knows the protocols and nothing of
-//! the server, so what it measures is what viewers get.
+//! `uringcast-loadtest`: synthetic publishers and viewers for any WHIP/WHEP server. It knows the protocols
+//! and nothing of the server, so what it measures is what viewers get.
 
 mod args;
 mod audio;
@@ -89,5 +89,7 @@ fn conclude(plan: &Plan, report: &Report) -> Result<ExitCode, String> {
     let misses: Vec<String> =
         plan.bars.iter().flat_map(|bar| report.steps.iter().filter_map(|step| bar.missed_by(step))).collect();
     misses.iter().for_each(|miss| complain(&format!("missed {miss}")));
-    Ok(if misses.is_empty() { ExitCode::SUCCESS } else { FAILED.into() })
+    report.ended_early.iter().for_each(|reason| complain(&format!("ended early: {reason}")));
+    let fine = misses.is_empty() && report.ended_early.is_none();
+    Ok(if fine { ExitCode::SUCCESS } else { FAILED.into() })
 }

@@ -9,7 +9,7 @@ use str0m::{Candidate, Rtc};
 use crate::failure::Failure;
 use crate::local::{better_ip, candidate_ips, open_candidate};
 
-/// A session on its way to becoming a [`Peer`]: its offer is out.
+/// A session on its way to becoming a [`Peer`](crate::peer::Peer): its offer is out.
 pub struct Offered {
     rtc: Rtc,
     socket: Socket,

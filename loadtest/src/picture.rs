@@ -1,9 +1,10 @@
-//! The test picture: colour bars, a ball that travels, snow that costs bits, a clock, and the frame number in black and
-//! white blocks that a program can read from the decoded picture.
+//! The test picture: colour bars, a ball that travels, snow that costs bits, a clock, and the frame number in
+//! black and white blocks that a program can read from the decoded picture.
 
 /// Bits of the frame number in the picture.
 const NUMBER_BITS: u32 = 16;
-/// Columns of the block row: a white and a black block for calibration, then the number, most significant bit first.
+/// Columns of the block row: a white and a black block for calibration, then the number, most significant bit
+/// first.
 const BLOCKS: usize = 2 + NUMBER_BITS as usize;
 const BLACK: u8 = 16;
 const WHITE: u8 = 235;
@@ -134,7 +135,8 @@ fn block_height(height: usize) -> usize {
     (height / 12).max(2)
 }
 
-/// Reads the frame number from the luma plane of a decoded picture; `None` if its calibration blocks are not there.
+/// Reads the frame number from the luma plane of a decoded picture; `None` if its calibration blocks are not
+/// there.
 #[cfg(test)]
 pub fn read_number(luma: &[u8], width: usize, height: usize, stride: usize) -> Option<u32> {
     let size = width / BLOCKS;

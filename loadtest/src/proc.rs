@@ -33,7 +33,8 @@ pub fn usage(pids: &[u32]) -> Result<Usage, String> {
     Ok(sum)
 }
 
-/// Raises this process's limit of open files as far as it may go, since each peer has a socket; returns the limit.
+/// Raises this process's limit of open files as far as it may go, since each peer has a socket; returns the
+/// limit.
 pub fn raise_open_files() -> Option<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
     if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() {
@@ -62,8 +63,8 @@ impl MachineTime {
     }
 }
 
-/// First line of `/proc/stat` (proc_stat(5)): user, nice, system, idle, iowait, irq, softirq, steal; the guest times after
-/// them are in user and nice already.
+/// First line of `/proc/stat` (proc_stat(5)): user, nice, system, idle, iowait, irq, softirq, steal; the
+/// guest times after them are in user and nice already.
 fn machine_time(stat: &str) -> Option<MachineTime> {
     let line = stat.lines().next()?.strip_prefix("cpu ")?;
     let ticks: Vec<u64> = line.split_whitespace().take(8).map(str::parse).collect::<Result<_, _>>().ok()?;

@@ -21,7 +21,8 @@ impl Progress {
         Progress { began, at: began, delivered: 0, bytes: 0, sent: 0, frames: 0 }
     }
 
-    /// The next line: what `watching` viewers received since the last one, or without viewers what publishers sent.
+    /// The next line: what `watching` viewers received since the last one, or without viewers what publishers
+    /// sent.
     pub fn line(&mut self, now: Instant, watching: usize, received: &Collected, sent: &Collected) -> String {
         let seconds = (now - self.at).as_secs_f64();
         let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
@@ -36,7 +37,8 @@ impl Progress {
             let (loss, busy) = (counts.lost_pct().unwrap_or(0.0), received.busy * 100.0);
             let latency = latency(received);
             format!(
-                "{head}{watching} viewers, {packets:.0} packets/s, {mbit:.1} Mbit/s, loss {loss:.3} %{latency}, generator {busy:.0} % busy"
+                "{head}{watching} viewers, {packets:.0} packets/s, {mbit:.1} Mbit/s, \
+                 loss {loss:.3} %{latency}, generator {busy:.0} % busy"
             )
         };
         *self = Progress {

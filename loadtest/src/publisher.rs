@@ -1,5 +1,5 @@
-//! A synthetic publisher: plays the shared loops in real time, whole frame at once as an encoder hands it over, answers
-//! NACK with RTX (str0m does) and PLI with the loop's key frame.
+//! A synthetic publisher: plays the shared loops in real time, whole frame at once as an encoder hands it
+//! over, answers NACK with RTX (str0m does) and PLI with the loop's key frame.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,8 +25,8 @@ const KEY_FRAME_INTERVAL: Duration = Duration::from_millis(300);
 const LATE: Duration = Duration::from_millis(10);
 /// Further behind than this, frames are left out instead of sent in a burst.
 const TOO_LATE: Duration = Duration::from_millis(500);
-/// str0m keeps this many packets for retransmission; sequence numbers start low, so that no receiver has to guess the
-/// roll-over counter (RFC 3711 section 3.3.1).
+/// str0m keeps this many packets for retransmission; sequence numbers start low, so that no receiver has to
+/// guess the roll-over counter (RFC 3711 section 3.3.1).
 const FIRST_SEQ: u64 = 1000;
 
 /// What all publishers send.
@@ -67,18 +67,24 @@ struct Track {
     sent: u64,
     interval: Duration,
     /// RTP clock units per interval.
-    step: u64,
+    step: f64,
     /// When unit 0 was due.
     epoch: Option<Instant>,
 }
 
 impl Track {
+    /// One frame or packet each `seconds`.
+    fn new(mid: Mid, pt: Pt, seconds: f64, clock_rate: u32) -> Track {
+        let (interval, step) = (Duration::from_secs_f64(seconds), seconds * f64::from(clock_rate));
+        Track { mid, pt, seq: FIRST_SEQ, sent: 0, interval, step, epoch: None }
+    }
+
     fn due(&self) -> Option<Instant> {
         Some(self.epoch? + self.interval.mul_f64(self.sent as f64))
     }
 
     fn write(&mut self, rtc: &mut Rtc, payload: Arc<[u8]>, marker: bool, nackable: bool, now: Instant) {
-        let time = (self.sent * self.step) as u32;
+        let time = (self.sent as f64 * self.step).round() as u64 as u32;
         let write =
             RtpWrite::new(self.pt, self.seq.into(), time, now, payload).marker(marker).nackable(nackable);
         if let Some(stream) = rtc.direct_api().stream_tx_by_mid(self.mid, None) {
@@ -148,24 +154,10 @@ impl Publisher {
         let video_pt = agreed(rtc, mids.video, Codec::H264)
             .ok_or_else(|| Failure::Answer("it does not take H264 in packetization-mode 1".into()))?;
         let fps = media.video.settings.fps;
-        let video = Track {
-            mid: mids.video,
-            pt: video_pt,
-            seq: FIRST_SEQ,
-            sent: 0,
-            interval: Duration::from_secs_f64(1.0 / f64::from(fps)),
-            step: u64::from(video::CLOCK_RATE / fps),
-            epoch: None,
-        };
-        let audio = agreed(rtc, mids.audio, Codec::Opus).map(|pt| Track {
-            mid: mids.audio,
-            pt,
-            seq: FIRST_SEQ,
-            sent: 0,
-            interval: Duration::from_millis(audio::PACKET_MS.into()),
-            step: u64::from(audio::CLOCK_RATE * audio::PACKET_MS / 1000),
-            epoch: None,
-        });
+        let video = Track::new(mids.video, video_pt, 1.0 / f64::from(fps), video::CLOCK_RATE);
+        let packet = f64::from(audio::PACKET_MS) / 1000.0;
+        let audio = agreed(rtc, mids.audio, Codec::Opus)
+            .map(|pt| Track::new(mids.audio, pt, packet, audio::CLOCK_RATE));
         let window = Sent::default();
         Ok(Publisher {
             media,

@@ -26,6 +26,8 @@ pub struct Report {
     pub stream: Option<Stream>,
     pub publishers: usize,
     pub steps: Vec<Step>,
+    /// Why there are fewer steps than were asked for.
+    pub ended_early: Option<String>,
 }
 
 /// What each publisher sends.
@@ -285,8 +287,16 @@ mod tests {
     #[test]
     fn the_table_has_a_column_per_step_and_dashes_for_what_was_not_measured() {
         let steps = vec![Step { viewers: 10, ..Step::default() }, Step { viewers: 20, ..Step::default() }];
-        let report =
-            Report { tool: "t", version: "v", mode: "full", gro: true, stream: None, publishers: 1, steps };
+        let report = Report {
+            tool: "t",
+            version: "v",
+            mode: "full",
+            gro: true,
+            stream: None,
+            publishers: 1,
+            steps,
+            ended_early: None,
+        };
         let table = table(&report);
         assert!(table.starts_with("mode full, gro on\n"));
         let first = table.lines().nth(1).unwrap();

@@ -66,7 +66,8 @@ impl FromStr for Bar {
 }
 
 impl Bar {
-    /// What was missed in this step, in words; `None` if the bar is cleared. A figure that was not measured misses its bar.
+    /// What was missed in this step, in words; `None` if the bar is cleared. A figure that was not measured
+    /// misses its bar.
     pub fn missed_by(&self, step: &Step) -> Option<String> {
         let Some(value) = self.value(step) else {
             return Some(format!("{}: not measured with {} viewers", self.text, step.viewers));

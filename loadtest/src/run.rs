@@ -1,4 +1,5 @@
-//! A run from start to end: publishers up, then step by step more viewers, each step measured, then everything closed.
+//! A run from start to end: publishers up, then step by step more viewers, each step measured, then
+//! everything closed.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -34,20 +35,24 @@ pub fn run(plan: &Plan, screen: &mut dyn Write, interrupted: &Arc<AtomicBool>) -
     // Checked before the first join, so that a wrong --pid does not cost a whole run.
     proc::usage(&plan.pids)?;
     let mut stage = Stage::open(plan, media, interrupted)?;
-    let steps = stage.play(plan, screen);
+    let mut steps = Vec::new();
+    let ended_early = stage.play(plan, screen, &mut steps).err();
     let refused = stage.close();
     if let (count @ 1.., Some(refusal)) = refused {
         say(screen, format_args!("{count} sessions were not ended: {refusal}"));
     }
-    let version = env!("CARGO_PKG_VERSION");
+    if let (Some(reason), true) = (&ended_early, steps.is_empty()) {
+        return Err(reason.clone());
+    }
     Ok(Report {
         tool: "uringcast-loadtest",
-        version,
+        version: env!("CARGO_PKG_VERSION"),
         mode: "full",
         gro: plan.gro,
         stream,
         publishers: plan.publishers,
-        steps: steps?,
+        steps,
+        ended_early,
     })
 }
 
@@ -63,7 +68,7 @@ fn check_open_files(plan: &Plan) -> Result<(), String> {
 
 /// A closed terminal or pipe does not end the measurement.
 fn say(screen: &mut dyn Write, line: std::fmt::Arguments<'_>) {
-    let _ = writeln!(screen, "{line}");
+    let _ = screen.write_all(format!("{line}\n").as_bytes());
 }
 
 fn encode(plan: &Plan, screen: &mut dyn Write) -> Result<Option<Arc<Media>>, String> {
@@ -157,10 +162,9 @@ impl Stage {
         })
     }
 
-    fn play(&mut self, plan: &Plan, screen: &mut dyn Write) -> Result<Vec<Step>, String> {
+    fn play(&mut self, plan: &Plan, screen: &mut dyn Write, steps: &mut Vec<Step>) -> Result<(), String> {
         self.publish(plan)?;
         self.rss_before = proc::usage(&plan.pids)?.rss_kib;
-        let mut steps = Vec::new();
         for viewers in &plan.steps {
             self.invite(plan, *viewers)?;
             let step = self.measure(plan, *viewers, screen)?;
@@ -169,7 +173,7 @@ impl Stage {
             }
             steps.push(step);
         }
-        Ok(steps)
+        Ok(())
     }
 
     fn publish(&mut self, plan: &Plan) -> Result<(), String> {

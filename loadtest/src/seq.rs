@@ -2,8 +2,8 @@
 
 const WINDOW: u64 = 1024;
 
-/// Follows extended sequence numbers of one SSRC. A packet that comes back late, by retransmission or reordering, is
-/// not lost; one that never comes is.
+/// Follows extended sequence numbers of one SSRC. A packet that comes back late, by retransmission or
+/// reordering, is not lost; one that never comes is.
 #[derive(Debug, Clone)]
 pub struct SeqWindow {
     first: u64,

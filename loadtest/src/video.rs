@@ -1,5 +1,5 @@
-//! The video every publisher sends: a few seconds of the test picture, encoded once at start-up and cut into RTP payloads
-//! once; publishers share the payloads and add only the time stamp of their own.
+//! The video every publisher sends: a few seconds of the test picture, encoded once at start-up and cut into
+//! RTP payloads once; publishers share the payloads and add only the time stamp of their own.
 
 use std::sync::Arc;
 
@@ -16,7 +16,8 @@ use crate::picture::Picture;
 
 /// RTP clock of every video codec, per second.
 pub const CLOCK_RATE: u32 = 90_000;
-/// A stamp fills a whole packet only if the frame has this many packets beside it, else it would dwarf the picture.
+/// A stamp fills a whole packet only if the frame has this many packets beside it, else it would dwarf the
+/// picture.
 const PACKETS_FOR_FULL_STAMP: usize = 5;
 /// Pictures that the rate control may skip in a row; the one after them is taken as it comes.
 const MAX_SKIPS: usize = 30;
@@ -132,7 +133,8 @@ fn encoder_config(settings: VideoSettings) -> EncoderConfig {
         .intra_frame_period(IntraFramePeriod::from_num_frames(settings.gop_frames))
 }
 
-/// The rate control may skip a picture after a large one; asked again, it has had the time of one more picture.
+/// The rate control may skip a picture after a large one; asked again, it has had the time of one more
+/// picture.
 fn encode_surely(encoder: &mut Encoder, source: &YUVSlices<'_>) -> Result<Vec<u8>, openh264::Error> {
     for _ in 0..MAX_SKIPS {
         let stream = encoder.encode(source)?.to_vec();
@@ -166,8 +168,8 @@ fn loop_frame(stream: &[u8]) -> LoopFrame {
     LoopFrame { parameter_sets, slices }
 }
 
-/// Says "constrained baseline" the way WebRTC spells it, 42e0xx: the encoder sets constraint_set1 (no tools that Main
-/// lacks), which for Baseline holds for Extended, constraint_set2, as well.
+/// Says "constrained baseline" the way WebRTC spells it, 42e0xx: the encoder sets constraint_set1 (no tools
+/// that Main lacks), which for Baseline holds for Extended, constraint_set2, as well.
 fn constrained(sps: &[u8]) -> Vec<u8> {
     let mut sps = sps.to_vec();
     if let Some([_, 66, constraints, ..]) = sps.get_mut(..)

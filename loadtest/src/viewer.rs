@@ -1,5 +1,5 @@
-//! A viewer that behaves as a player does: decrypts everything, sends RR, NACK and TWCC (str0m does), puts frames
-//! together, asks for a key frame when only that helps, and keeps account.
+//! A viewer that behaves as a player does: decrypts everything, sends RR, NACK and TWCC (str0m does), puts
+//! frames together, asks for a key frame when only that helps, and keeps account.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

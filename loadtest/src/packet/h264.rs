@@ -1,9 +1,10 @@
-//! H264 in RTP (RFC 6184): cutting an access unit into payloads, and reading from a payload where a key frame starts.
+//! H264 in RTP (RFC 6184): cutting an access unit into payloads, and reading from a payload where a key frame
+//! starts.
 
 use std::sync::Arc;
 
-/// Largest RTP payload written. With a 12-byte header, two extensions and a 16-byte tag the datagram stays at or
-/// under 1200 bytes, as a browser's does.
+/// Largest RTP payload written. With a 12-byte header, two extensions and a 16-byte tag the datagram stays at
+/// or under 1200 bytes, as a browser's does.
 pub const MAX_PAYLOAD: usize = 1160;
 
 const NAL_TYPE: u8 = 0x1f;
@@ -62,8 +63,8 @@ pub fn stap_a(units: &[&[u8]]) -> Vec<u8> {
     payload
 }
 
-/// Payloads of one NAL unit: itself if it fits into [`MAX_PAYLOAD`], else FU-A fragments (RFC 6184 section 5.8), all
-/// full but the last, as an encoder that fills its packets sends them.
+/// Payloads of one NAL unit: itself if it fits into [`MAX_PAYLOAD`], else FU-A fragments (RFC 6184 section
+/// 5.8), all full but the last, as an encoder that fills its packets sends them.
 pub fn payloads_of(unit: &[u8]) -> Vec<Arc<[u8]>> {
     if unit.len() <= MAX_PAYLOAD {
         return vec![unit.into()];
@@ -81,8 +82,8 @@ pub fn payloads_of(unit: &[u8]) -> Vec<Arc<[u8]>> {
     chunks.enumerate().map(fragment).collect()
 }
 
-/// Calls `visit` with each NAL unit that starts in this payload: its type and what the payload holds of its body
-/// (of a fragmented unit: the first fragment's).
+/// Calls `visit` with each NAL unit that starts in this payload: its type and what the payload holds of its
+/// body (of a fragmented unit: the first fragment's).
 pub fn visit_units<'a>(payload: &'a [u8], mut visit: impl FnMut(u8, &'a [u8])) {
     match nal_type(payload) {
         Some(nal::STAP_A) => {

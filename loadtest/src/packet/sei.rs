@@ -1,18 +1,19 @@
-//! The time stamp inside the picture: an SEI message of type user_data_unregistered (H.264 annex D.1.7) in every access
-//! unit says when the frame was handed to the network. It is part of the bitstream, so it survives servers that write
-//! new RTP headers, and decoders skip it.
+//! The time stamp inside the picture: an SEI message of type user_data_unregistered (H.264 annex D.1.7) in
+//! every access unit says when the frame was handed to the network. It is part of the bitstream, so it
+//! survives servers that write new RTP headers, and decoders skip it.
 
 use super::h264;
 
 /// Marks our messages among other user data.
 const UUID: [u8; 16] = *b"uringcast-stamp1";
-/// Hexadecimal text: it holds no zero bytes, so no emulation prevention (H.264 section 7.4.1) ever changes it.
+/// Hexadecimal text: it holds no zero bytes, so no emulation prevention (H.264 section 7.4.1) ever changes
+/// it.
 const TEXT_LEN: usize = 16 + 8;
 const PAYLOAD_TYPE_USER_DATA: u8 = 5;
 const RBSP_STOP: u8 = 0x80;
 const FILL: u8 = b'.';
 
-/// Length in bytes of the smallest NAL unit that [`write`] makes.
+/// Length in bytes of the smallest NAL unit that [`write()`] makes.
 pub const MIN_LEN: usize = 1 + 1 + 1 + UUID.len() + TEXT_LEN + 1;
 
 /// What a frame says about itself.
@@ -24,7 +25,8 @@ pub struct Stamp {
     pub frame: u32,
 }
 
-/// An SEI NAL unit that carries the stamp, filled up to `len` bytes; shorter than [`MIN_LEN`] is not possible.
+/// An SEI NAL unit that carries the stamp, filled up to `len` bytes; shorter than [`MIN_LEN`] is not
+/// possible.
 pub fn write(stamp: Stamp, len: usize) -> Vec<u8> {
     let (size, size_bytes) = payload_size(len.max(MIN_LEN));
     let mut unit = vec![h264::nal::SEI, PAYLOAD_TYPE_USER_DATA];
@@ -37,8 +39,8 @@ pub fn write(stamp: Stamp, len: usize) -> Vec<u8> {
     unit
 }
 
-/// payloadSize of a message whose NAL unit has `len` bytes, or one fewer where no size fits exactly, and the count of
-/// bytes that say it: one for each full 255 and one for the rest (H.264 section 7.3.2.3.1).
+/// payloadSize of a message whose NAL unit has `len` bytes, or one fewer where no size fits exactly, and the
+/// count of bytes that say it: one for each full 255 and one for the rest (H.264 section 7.3.2.3.1).
 fn payload_size(len: usize) -> (usize, usize) {
     let room = len - 4;
     let (full, rest) = (room / 256, (room % 256).min(254));

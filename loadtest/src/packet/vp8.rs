@@ -1,7 +1,7 @@
 //! VP8 in RTP (RFC 7741): just enough to see a key frame in a stream that another publisher sends.
 
-/// Whether this payload starts a key frame: the first partition's start, with the P bit of the frame header clear
-/// (RFC 7741 sections 4.2 and 4.3).
+/// Whether this payload starts a key frame: the first partition's start, with the P bit of the frame header
+/// clear (RFC 7741 sections 4.2 and 4.3).
 pub fn starts_key_frame(payload: &[u8]) -> bool {
     let Some((&first, rest)) = payload.split_first() else { return false };
     let starts_frame = first & 0x10 != 0 && first & 0x0f == 0;

@@ -8,17 +8,20 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 
 use super::server::{Faults, Server};
-use crate::args::Args;
+use crate::args::{Args, Plan};
 use crate::report::{Report, Step};
 use crate::run::run;
 
 const SMALL: &str = "--size 320x180 --bitrate 1M --gop 1 --threads 1";
 
 fn load(server: &Server, more: &str) -> Result<Report, String> {
+    run(&plan(server, more), &mut Vec::new(), &Arc::new(AtomicBool::new(false)))
+}
+
+fn plan(server: &Server, more: &str) -> Plan {
     let base = &server.base;
     let line = format!("loadtest --whip {base}/{{n}}/whip --whep {base}/{{n}}/whep {SMALL} {more}");
-    let plan = Args::try_parse_from(line.split_whitespace()).unwrap().into_plan().unwrap();
-    run(&plan, &mut Vec::new(), &Arc::new(AtomicBool::new(false)))
+    Args::try_parse_from(line.split_whitespace()).unwrap().into_plan().unwrap()
 }
 
 fn one_step(faults: Faults, more: &str) -> Step {
@@ -68,6 +71,32 @@ fn forty_milliseconds_of_delay_are_forty_milliseconds_of_latency() {
     let delayed = one_step(Faults { delay, ..Faults::default() }, "--viewers 1 --secs 2").latency_ms.unwrap();
     let added = delayed.p50 - plain.p50;
     assert!((35.0..50.0).contains(&added), "{added} ms");
+}
+
+/// Interrupts the run when a line holds the trigger.
+struct Impatient(&'static str, Arc<AtomicBool>);
+
+impl std::io::Write for Impatient {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        if String::from_utf8_lossy(text).contains(self.0) {
+            self.1.store(true, Ordering::Relaxed);
+        }
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn an_interrupted_run_keeps_its_finished_steps_and_ends_its_sessions() {
+    let server = Server::start(Faults::default());
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let mut screen = Impatient(" s: 2 viewers", interrupted.clone());
+    let report = run(&plan(&server, "--viewers 1,2 --secs 2"), &mut screen, &interrupted).unwrap();
+    assert_eq!((report.steps.len(), report.ended_early.as_deref()), (1, Some("interrupted")));
+    assert_eq!(server.deleted.load(Ordering::Relaxed), 3);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! A small WHIP/WHEP server for tests: one thread, one UDP socket, str0m without tricks. It loses and delays what it sends
-//! to viewers exactly as told, so that a run's figures can be held against the truth.
+//! A small WHIP/WHEP server for tests: one thread, one UDP socket, str0m without tricks. It loses and delays
+//! what it sends to viewers exactly as told, so that a run's figures can be held against the truth.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::VecDeque;
