@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ureq::http::{HeaderMap, Method, Request, StatusCode, Uri, header};
-use ureq::tls::{TlsConfig, TlsProvider};
+use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use ureq::{Agent, Body};
 
 /// Followed in a row before giving up.
@@ -65,6 +65,7 @@ impl Client {
         let tls = TlsConfig::builder()
             .provider(TlsProvider::Rustls)
             .unversioned_rustls_crypto_provider(crypto)
+            .root_certs(system_roots())
             .disable_verification(insecure)
             .build();
         let agent = Agent::config_builder()
@@ -156,6 +157,13 @@ impl Client {
         let body = read(body).map_err(|error| unreachable(error.to_string()))?;
         Ok((parts.status, parts.headers, body))
     }
+}
+
+/// The system's certificate authorities, as `curl` uses them; none where there are none.
+fn system_roots() -> RootCerts {
+    let found = rustls_native_certs::load_native_certs().certs;
+    let owned = |der: &rustls::pki_types::CertificateDer<'_>| Certificate::from_der(der).to_owned();
+    RootCerts::new_with_certs(&found.iter().map(owned).collect::<Vec<_>>())
 }
 
 fn read(body: Body) -> Result<String, ureq::Error> {
