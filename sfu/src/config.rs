@@ -18,6 +18,16 @@ pub struct MediaConfig {
     pub config_hash: u64,
 }
 
+impl MediaConfig {
+    /// File descriptors that the process needs: a ring, a waker and an event per worker, its sockets, and the rest.
+    pub fn descriptors_needed(&self) -> u64 {
+        let workers = self.cores.len() as u64;
+        workers * (3 + self.bind.len() as u64) + DESCRIPTORS_BESIDE_WORKERS
+    }
+}
+
+/// Control connections, the control thread's own ring, standard streams, and room.
+const DESCRIPTORS_BESIDE_WORKERS: u64 = 64;
 /// Workers in one media process. A worker set is one 64-bit mask.
 pub const WORKERS_MAX: usize = 64;
 /// Sessions on one worker; bounds the slab, the timers and the ufrag's slot number.

@@ -24,13 +24,15 @@ pub enum DropReason {
     SendQueueFull,
     /// The kernel refused the datagram.
     SendFailed,
-    /// The receive buffers ran out.
+    /// The ring's receive buffers ran out for a moment; the datagrams waited in the socket.
     ReceiveBuffersExhausted,
+    /// A socket's receive buffer was full and the kernel dropped the datagram.
+    SocketBufferFull,
 }
 
 impl DropReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [DropReason; 10] = [
+    pub const ALL: [DropReason; 11] = [
         DropReason::UnknownAddress,
         DropReason::UnknownUfrag,
         DropReason::NotMedia,
@@ -41,6 +43,7 @@ impl DropReason {
         DropReason::SendQueueFull,
         DropReason::SendFailed,
         DropReason::ReceiveBuffersExhausted,
+        DropReason::SocketBufferFull,
     ];
 
     /// The label value.
@@ -56,6 +59,7 @@ impl DropReason {
             DropReason::SendQueueFull => "send_queue_full",
             DropReason::SendFailed => "send_failed",
             DropReason::ReceiveBuffersExhausted => "receive_buffers_exhausted",
+            DropReason::SocketBufferFull => "socket_buffer_full",
         }
     }
 }

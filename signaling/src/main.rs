@@ -1,3 +1,77 @@
-//! The `uringcast` binary.
+//! The `uringcast` binary: signaling, and the start of media.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "tests"))]
 
-fn main() {}
+mod auth;
+mod candidates;
+mod check;
+mod config;
+mod error;
+mod first_screen;
+mod http;
+mod logging;
+mod media;
+mod metrics;
+mod pages;
+mod random;
+mod registry;
+mod sdp;
+mod shutdown;
+mod start;
+mod time;
+
+use config::{Config, Mode};
+use error::StartError;
+use std::process::ExitCode;
+
+/// Small and fast, with a heap per thread: workers never wait for each other's frees.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Could not start, or failed.
+const FAILED: u8 = 1;
+/// The command line or the configuration is wrong.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let (mode, config) = match config::load_process() {
+        Ok(loaded) => loaded,
+        Err(errors) => return complain(&errors),
+    };
+    match run(mode, config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("uringcast: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn complain(errors: &[config::ConfigError]) -> ExitCode {
+    for error in errors {
+        eprintln!("uringcast: {error}");
+    }
+    ExitCode::from(USAGE)
+}
+
+fn run(mode: Mode, config: Config) -> Result<(), StartError> {
+    match mode {
+        Mode::Serve | Mode::Signaling => {
+            let log = logging::start(&config);
+            start::run(config, mode, log)
+        }
+        Mode::Media => {
+            logging::start(&config);
+            Ok(sfu::run(config.media().map_err(StartError::Interfaces)?)?)
+        }
+        Mode::Check => check::run(&config),
+        Mode::Keys => {
+            print_keys();
+            Ok(())
+        }
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "the table is the output")]
+fn print_keys() {
+    print!("{}", config::keys::markdown());
+}

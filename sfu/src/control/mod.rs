@@ -1,3 +1,340 @@
-//! The control thread: the media process's side of the conversation with signaling.
+//! The control thread: starts the workers, keeps the list of sessions, and speaks with signaling.
+//!
+//! Signaling may come and go; the sessions stay. Each new signaling process is told all of them.
 
+pub mod frame;
+pub mod listener;
 pub mod protocol;
+mod thread;
+
+use self::listener::{Connection, ConnectionId, FromSignaling};
+use self::protocol::{
+    CreateError, EndReason, Event, Hello, PROTOCOL_VERSION, Request, RequestId, SessionId, SessionInfo,
+    WorkerIndex, WorkerInfo,
+};
+use self::thread::{WorkerFactory, WorkerHandle};
+use crate::config::{MediaConfig, ORPHAN_SECONDS};
+use crate::core::identity::Identity;
+use crate::core::outbox::SessionEvent;
+use crate::core::plan::SessionPlan;
+use crate::driver::{Waker, probe};
+use crate::error::StartError;
+use crate::mesh::Inbox;
+use crate::stats::WorkerSnapshot;
+use crate::worker::{Command, FromWorker, Mesh};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+/// Events that may wait for the control thread; a worker keeps what does not fit.
+const EVENTS_MAX: usize = 16_384;
+/// After a fault a worker is started again at once, and if that fails every so often.
+const RESTART_RETRY: Duration = Duration::from_secs(1);
+
+/// Runs the media process on the calling thread until it is told to shut down or is orphaned.
+pub fn run(config: MediaConfig) -> Result<(), StartError> {
+    probe(config.descriptors_needed())?;
+    tokio_uring::start(async {
+        let listener = listener::bind(&config.control)?;
+        let (to_control, requests) = listener::channel();
+        let (events, reports) = mpsc::channel(EVENTS_MAX);
+        let mut control = Control::start(config, events)?;
+        let accepting = tokio_uring::spawn(listener::accept(listener, to_control));
+        let served = control.serve(requests, reports).await;
+        accepting.abort();
+        // Its end drops the listener, which removes the socket.
+        let _ = accepting.await;
+        served
+    })
+}
+
+/// A create that waits for its worker.
+struct Pending {
+    connection: ConnectionId,
+    request: RequestId,
+    plan: SessionPlan,
+}
+
+/// The control thread's state.
+struct Control {
+    factory: WorkerFactory,
+    workers: Vec<Option<WorkerHandle>>,
+    info: Vec<WorkerInfo>,
+    sessions: HashMap<SessionId, SessionInfo>,
+    pending: HashMap<RequestId, (WorkerIndex, Pending)>,
+    next_request: u64,
+    connection: Option<Connection>,
+    stats: Option<Vec<Option<WorkerSnapshot>>>,
+    alone_since: Instant,
+    shutting_down: bool,
+}
+
+impl Control {
+    fn start(
+        config: MediaConfig,
+        events: mpsc::Sender<(WorkerIndex, FromWorker)>,
+    ) -> Result<Control, StartError> {
+        let count = config.cores.len();
+        let wakers = (0..count).map(|_| Waker::new()).collect::<Result<_, _>>()?;
+        let mesh = Arc::new(Mesh { inboxes: (0..count).map(|_| Inbox::new()).collect(), wakers });
+        let factory = WorkerFactory { config, identity: Identity::generate()?, mesh, events };
+        let indices = (0..count as u16).map(WorkerIndex);
+        let workers: Vec<WorkerHandle> =
+            indices.map(|index| factory.start(index, false)).collect::<Result<_, _>>()?;
+        let info = workers
+            .iter()
+            .map(|worker| WorkerInfo { core: worker.core, addresses: worker.addresses.clone() });
+        Ok(Control {
+            info: info.collect(),
+            workers: workers.into_iter().map(Some).collect(),
+            factory,
+            sessions: HashMap::new(),
+            pending: HashMap::new(),
+            next_request: 0,
+            connection: None,
+            stats: None,
+            alone_since: Instant::now(),
+            shutting_down: false,
+        })
+    }
+
+    async fn serve(
+        &mut self,
+        mut requests: mpsc::Receiver<FromSignaling>,
+        mut reports: mpsc::Receiver<(WorkerIndex, FromWorker)>,
+    ) -> Result<(), StartError> {
+        let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Thread)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Thread)?;
+        let mut tick = tokio::time::interval(RESTART_RETRY);
+        while !self.is_over() {
+            tokio::select! {
+                Some(message) = requests.recv() => self.handle_signaling(message),
+                Some((worker, report)) = reports.recv() => self.handle_worker(worker, report),
+                _ = terminate.recv() => self.shut_down(),
+                _ = interrupt.recv() => self.shut_down(),
+                _ = tick.tick() => self.tick(),
+            }
+        }
+        // Let the last events leave.
+        self.connection = None;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        let orphaned = self.alone_since.elapsed() >= Duration::from_secs(ORPHAN_SECONDS);
+        let stopped = self.shutting_down && self.workers.iter().all(Option::is_none);
+        stopped || (orphaned && self.connection.is_none() && self.sessions.is_empty())
+    }
+
+    fn tick(&mut self) {
+        if self.connection.is_some() || !self.sessions.is_empty() {
+            self.alone_since = Instant::now();
+        }
+        if !self.shutting_down {
+            let missing = (0..self.workers.len()).filter(|index| self.workers[*index].is_none());
+            missing.collect::<Vec<_>>().into_iter().for_each(|index| self.restart(WorkerIndex(index as u16)));
+        }
+    }
+
+    fn handle_signaling(&mut self, message: FromSignaling) {
+        match message {
+            FromSignaling::Opened(connection) => {
+                let hello = Event::Hello(self.hello());
+                connection.send(&hello);
+                if self.connection.replace(connection).is_some() {
+                    tracing::warn!("a new signaling process took the place of the old one");
+                }
+            }
+            FromSignaling::Closed(id) => {
+                if self.connection.as_ref().is_some_and(|connection| connection.id == id) {
+                    self.connection = None;
+                    self.alone_since = Instant::now();
+                    tracing::info!("signaling is gone; {} sessions go on without it", self.sessions.len());
+                }
+            }
+            FromSignaling::Request(id, request) => {
+                if self.connection.as_ref().is_some_and(|connection| connection.id == id) {
+                    self.request(id, request);
+                }
+            }
+        }
+    }
+
+    fn hello(&self) -> Hello {
+        Hello {
+            protocol: PROTOCOL_VERSION,
+            config_hash: self.factory.config.config_hash,
+            fingerprint: self.factory.identity.fingerprint,
+            workers: self.info.clone(),
+            sessions: self.sessions.values().cloned().collect(),
+        }
+    }
+
+    fn request(&mut self, connection: ConnectionId, request: Request) {
+        match request {
+            Request::Create { request, worker, plan } => {
+                self.create(worker, Pending { connection, request, plan });
+            }
+            Request::Delete { session } => {
+                self.command(session.worker, Command::Delete(session));
+            }
+            Request::Stats => self.ask_for_stats(),
+            Request::Shutdown => self.shut_down(),
+        }
+    }
+
+    fn create(&mut self, worker: WorkerIndex, pending: Pending) {
+        let request = RequestId(self.next_request);
+        self.next_request += 1;
+        let plan = pending.plan.clone();
+        let asked = pending.request;
+        self.pending.insert(request, (worker, pending));
+        if !self.command(worker, Command::Create { request, plan }) {
+            self.pending.remove(&request);
+            self.tell(&Event::Created { request: asked, result: Err(CreateError::NoWorker) });
+        }
+    }
+
+    fn ask_for_stats(&mut self) {
+        if self.stats.is_none() {
+            self.stats = Some(vec![None; self.workers.len()]);
+            (0..self.workers.len() as u16).for_each(|index| {
+                self.command(WorkerIndex(index), Command::Stats);
+            });
+        }
+    }
+
+    /// Puts a command into a worker's mailbox; false if there is no such worker.
+    fn command(&self, worker: WorkerIndex, command: Command) -> bool {
+        let index = usize::from(worker.0);
+        let Some(Some(handle)) = self.workers.get(index) else { return false };
+        handle.mailbox.push(command);
+        self.factory.mesh.wakers[index].wake();
+        true
+    }
+
+    fn tell(&mut self, event: &Event) {
+        if self.connection.as_ref().is_some_and(|connection| !connection.send(event)) {
+            tracing::error!("signaling does not read its events and is cut off");
+            self.connection = None;
+        }
+    }
+
+    fn handle_worker(&mut self, worker: WorkerIndex, report: FromWorker) {
+        match report {
+            FromWorker::Session(event) => self.session_event(event),
+            FromWorker::Stats(snapshot) => self.stats(worker, *snapshot),
+            FromWorker::Stopped(fault) => self.stopped(worker, fault),
+        }
+    }
+
+    fn session_event(&mut self, event: SessionEvent) {
+        match event {
+            SessionEvent::Created { request, result } => {
+                let Some((_, pending)) = self.pending.remove(&request) else { return };
+                if let Ok(created) = &result {
+                    let session = created.session;
+                    let silent = true;
+                    let info =
+                        SessionInfo { session, plan: pending.plan, connected: false, silent, codecs: vec![] };
+                    self.sessions.insert(session, info);
+                }
+                if self.connection.as_ref().is_some_and(|connection| connection.id == pending.connection) {
+                    self.tell(&Event::Created { request: pending.request, result });
+                }
+            }
+            SessionEvent::Connected(session) => {
+                self.update(session, |info| info.connected = true);
+                self.tell(&Event::Connected { session });
+            }
+            SessionEvent::Silence(session, silent) => {
+                self.update(session, |info| info.silent = silent);
+                self.tell(&Event::Silence { session, silent });
+            }
+            SessionEvent::Track(session, codec) => {
+                self.update(session, |info| {
+                    info.codecs.retain(|known| known.kind() != codec.kind());
+                    info.codecs.push(codec);
+                });
+                if let Some(stream) = self.sessions.get(&session).map(|info| info.plan.stream) {
+                    self.tell(&Event::Track { session, stream, codec });
+                }
+            }
+            SessionEvent::Ended(session, reason) => self.ended(session, reason),
+        }
+    }
+
+    fn update(&mut self, session: SessionId, change: impl FnOnce(&mut SessionInfo)) {
+        if let Some(info) = self.sessions.get_mut(&session) {
+            change(info);
+        }
+    }
+
+    fn ended(&mut self, session: SessionId, reason: EndReason) {
+        if self.sessions.remove(&session).is_some() {
+            self.tell(&Event::Ended { session, reason });
+        }
+    }
+
+    fn stats(&mut self, worker: WorkerIndex, snapshot: WorkerSnapshot) {
+        let Some(stats) = &mut self.stats else { return };
+        stats[usize::from(worker.0)] = Some(snapshot);
+        self.tell_stats_when_complete();
+    }
+
+    fn tell_stats_when_complete(&mut self) {
+        let here = |index: usize| self.workers[index].is_some();
+        let complete = self
+            .stats
+            .as_ref()
+            .is_some_and(|stats| stats.iter().enumerate().all(|(index, s)| s.is_some() || !here(index)));
+        if complete && let Some(stats) = self.stats.take() {
+            self.tell(&Event::Stats(stats.into_iter().map(Option::unwrap_or_default).collect()));
+        }
+    }
+
+    fn stopped(&mut self, worker: WorkerIndex, fault: Option<String>) {
+        self.workers[usize::from(worker.0)] = None;
+        if let Some(fault) = fault {
+            tracing::error!("worker {} failed and is started again: {fault}", worker.0);
+            self.bury(worker);
+            self.restart(worker);
+        }
+        self.tell_stats_when_complete();
+    }
+
+    /// Reports everything that went down with a worker.
+    fn bury(&mut self, worker: WorkerIndex) {
+        let lost: Vec<SessionId> = self.sessions.keys().filter(|s| s.worker == worker).copied().collect();
+        lost.into_iter().for_each(|session| self.ended(session, EndReason::WorkerFault));
+        let waiting: Vec<RequestId> =
+            self.pending.iter().filter(|(_, (at, _))| *at == worker).map(|(id, _)| *id).collect();
+        for id in waiting {
+            if let Some((_, pending)) = self.pending.remove(&id) {
+                let result = Err(CreateError::NoWorker);
+                self.tell(&Event::Created { request: pending.request, result });
+            }
+        }
+    }
+
+    fn restart(&mut self, worker: WorkerIndex) {
+        match self.factory.start(worker, true) {
+            Ok(handle) => {
+                tracing::warn!("worker {} runs again", worker.0);
+                self.workers[usize::from(worker.0)] = Some(handle);
+            }
+            Err(error) => tracing::error!("worker {} cannot be started again yet: {error}", worker.0),
+        }
+    }
+
+    fn shut_down(&mut self) {
+        if !std::mem::replace(&mut self.shutting_down, true) {
+            (0..self.workers.len() as u16).for_each(|index| {
+                self.command(WorkerIndex(index), Command::ShutDown);
+            });
+        }
+    }
+}

@@ -164,6 +164,8 @@ pub enum CreateError {
     NoWorker,
     #[error("the worker has no free session slot")]
     Full,
+    #[error("the WebRTC engine refused the session plan")]
+    Refused,
     #[error("media is shutting down")]
     ShuttingDown,
 }
@@ -185,6 +187,10 @@ pub enum EndReason {
     DtlsFailed,
     /// Media shuts down.
     Shutdown,
+    /// The engine failed an assertion of its own in this session.
+    Fault,
+    /// The session's worker failed and was restarted.
+    WorkerFault,
 }
 
 impl EndReason {
@@ -198,6 +204,8 @@ impl EndReason {
             EndReason::CodecMismatch => "codec_mismatch",
             EndReason::DtlsFailed => "dtls_failed",
             EndReason::Shutdown => "shutdown",
+            EndReason::Fault => "fault",
+            EndReason::WorkerFault => "worker_fault",
         }
     }
 }

@@ -328,8 +328,8 @@ impl<'a> Seen<'a> {
         }
         let mut rids = Vec::new();
         for rid in &section.rids {
-            let good = (1..=RID_BYTES_MAX).contains(&rid.len())
-                && rid.bytes().all(|b| b.is_ascii_alphanumeric());
+            let good =
+                (1..=RID_BYTES_MAX).contains(&rid.len()) && rid.bytes().all(|b| b.is_ascii_alphanumeric());
             if !good || !insert(&mut rids, rid.as_str()) || rids.len() > LAYERS_MAX {
                 return Err(PlanError::BadRid);
             }

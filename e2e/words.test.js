@@ -1,0 +1,49 @@
+// What the pages say when something is missing: a camera, a safe origin, a token.
+import { after, before, test } from 'node:test';
+import { chromium, newPage, open } from './helpers/browsers.js';
+import { Server, until } from './helpers/server.js';
+import { says } from './helpers/streams.js';
+
+const TOKEN = 'a-token-for-this-test-alone';
+// Browsers trust http only on loopback names; this is the same server under a name that they do not trust.
+const ELSEWHERE = 'elsewhere.example';
+
+let server, browser;
+
+before(async () => {
+  [server, browser] = await Promise.all([
+    Server.start({ args: ['--api-token', TOKEN] }),
+    chromium(`--host-resolver-rules=MAP ${ELSEWHERE} 127.0.0.1`),
+  ]);
+});
+
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+test('a page from an unsafe origin says that cameras need https', async () => {
+  const page = await open(browser, `http://${ELSEWHERE}:${server.httpPort}/publish/demo`);
+  await says(page, /https/);
+  await page.close();
+});
+
+test('a person who denies the camera reads how to allow it', async (t) => {
+  const strict = await chromium('--deny-permission-prompts', '--use-fake-ui-for-media-stream=deny');
+  t.after(() => strict.close());
+  const page = await open(strict, `${server.url}/publish/demo`);
+  await says(page, /Allow it/);
+});
+
+test('a list that needs a token asks for it, and keeps it for this tab', async () => {
+  const page = await newPage(browser);
+  await page.setExtraHTTPHeaders({ 'X-Forwarded-For': '192.0.2.1' }); // as behind a proxy: no longer open to everybody
+  await page.goto(`${server.url}/`);
+  const input = await page.waitForSelector('dialog input');
+  await input.type(TOKEN);
+  await page.click('dialog .main');
+  await until(() => page.$eval('#note', (e) => e.textContent.startsWith('Nobody is live')), 'the list is shown');
+  await page.reload();
+  await until(() => page.$eval('#note', (e) => e.textContent.startsWith('Nobody is live')), 'the token was kept');
+  await page.close();
+});

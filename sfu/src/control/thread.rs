@@ -1,0 +1,142 @@
+//! Worker threads: starting them, pinned, and starting them again after a fault.
+
+use super::protocol::WorkerIndex;
+use crate::config::MediaConfig;
+use crate::core::forwarder::Forwarder;
+use crate::core::identity::Identity;
+use crate::driver::{BufferSizes, Driver, DriverConfig, open_sockets};
+use crate::error::StartError;
+use crate::mesh::WorkerSet;
+use crate::worker::{Command, FromWorker, Mesh, Worker};
+use core_affinity::CoreId;
+use crossbeam::queue::SegQueue;
+use std::net::{SocketAddr, UdpSocket};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, mpsc as std_mpsc};
+use std::thread;
+use tokio::sync::mpsc;
+
+/// Everything that is needed to start a worker, the first time and again.
+pub struct WorkerFactory {
+    /// The process's configuration.
+    pub config: MediaConfig,
+    /// The shared certificate.
+    pub identity: Identity,
+    /// Everybody's inboxes and wakers.
+    pub mesh: Arc<Mesh>,
+    /// Where workers report.
+    pub events: mpsc::Sender<(WorkerIndex, FromWorker)>,
+}
+
+/// A running worker, as the control thread sees it.
+#[derive(Debug)]
+pub struct WorkerHandle {
+    /// Its commands; wake it after a push.
+    pub mailbox: Arc<SegQueue<Command>>,
+    /// Where it listens.
+    pub addresses: Vec<SocketAddr>,
+    /// The core it is pinned to.
+    pub core: usize,
+}
+
+impl WorkerFactory {
+    /// Opens the worker's sockets and starts its thread. Returns once the worker is ready to receive.
+    pub fn start(&self, index: WorkerIndex, is_restart: bool) -> Result<WorkerHandle, StartError> {
+        let core = self.config.cores[usize::from(index.0)];
+        let sockets = open_sockets(&self.config.bind, self.config.udp_port + index.0)?;
+        let addresses = local_addresses(&sockets)?;
+        if index == WorkerIndex(0) && !is_restart {
+            warn_of_small_buffers(&sockets);
+        }
+        let mailbox = Arc::new(SegQueue::new());
+        let (ready, readiness) = std_mpsc::channel();
+        let start = WorkerStart {
+            index,
+            core,
+            is_restart,
+            others: self.others(index),
+            addresses: addresses.clone(),
+            identity: self.identity.clone(),
+            mesh: Arc::clone(&self.mesh),
+            mailbox: Arc::clone(&mailbox),
+            events: self.events.clone(),
+        };
+        thread::Builder::new()
+            .name(format!("worker-{}", index.0))
+            .spawn(move || start.run(sockets, &ready))
+            .map_err(StartError::Thread)?;
+        match readiness.recv() {
+            Ok(result) => result.map(|()| WorkerHandle { mailbox, addresses, core }),
+            Err(_) => Err(StartError::Thread(std::io::Error::other("it ended before it was ready"))),
+        }
+    }
+
+    fn others(&self, index: WorkerIndex) -> WorkerSet {
+        let mut others = WorkerSet::default();
+        let all = 0..self.config.cores.len() as u16;
+        all.filter(|other| *other != index.0).for_each(|other| others.insert(WorkerIndex(other)));
+        others
+    }
+}
+
+/// Small socket buffers lose packets under load; the cure is a sysctl, said once.
+fn warn_of_small_buffers(sockets: &[UdpSocket]) {
+    let sizes = sockets.first().and_then(|socket| BufferSizes::of(socket).ok());
+    if let Some(warning) = sizes.and_then(|sizes| sizes.warning()) {
+        tracing::warn!("{warning}");
+    }
+}
+
+fn local_addresses(sockets: &[UdpSocket]) -> Result<Vec<SocketAddr>, StartError> {
+    let address = |socket: &UdpSocket| socket.local_addr().map_err(|source| StartError::Ring { source });
+    sockets.iter().map(address).collect()
+}
+
+/// What moves to the worker's thread.
+struct WorkerStart {
+    index: WorkerIndex,
+    core: usize,
+    is_restart: bool,
+    others: WorkerSet,
+    addresses: Vec<SocketAddr>,
+    identity: Identity,
+    mesh: Arc<Mesh>,
+    mailbox: Arc<SegQueue<Command>>,
+    events: mpsc::Sender<(WorkerIndex, FromWorker)>,
+}
+
+impl WorkerStart {
+    fn run(self, sockets: Vec<UdpSocket>, ready: &std_mpsc::Sender<Result<(), StartError>>) {
+        let (index, events) = (self.index, self.events.clone());
+        // A dropped receiver means that the control thread has ended, and the process with it.
+        let outcome = match self.build(sockets) {
+            Err(error) => return drop(ready.send(Err(error))),
+            Ok(worker) => {
+                let _ = ready.send(Ok(()));
+                catch_unwind(AssertUnwindSafe(|| worker.run()))
+            }
+        };
+        let fault = match outcome {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("it panicked; the message is above".to_owned()),
+        };
+        let _ = events.blocking_send((index, FromWorker::Stopped(fault)));
+    }
+
+    fn build(self, sockets: Vec<UdpSocket>) -> Result<Worker, StartError> {
+        if !core_affinity::set_for_current(CoreId { id: self.core }) {
+            return Err(StartError::CoreMissing { core: self.core });
+        }
+        let waker = &self.mesh.wakers[usize::from(self.index.0)];
+        let driver = Driver::new(sockets, waker, DriverConfig::default())?;
+        // getrandom fails only where the kernel has no random source at all, and then the certificate failed before.
+        let random =
+            Box::new(|bytes: &mut [u8]| getrandom::fill(bytes).unwrap_or_else(|_| std::process::abort()));
+        let mut forwarder = Forwarder::new(self.index, self.others, self.addresses, self.identity, random);
+        if self.is_restart {
+            forwarder.announce_restart();
+        }
+        Ok(Worker::new(self.index, forwarder, driver, self.mesh, self.mailbox, self.events))
+    }
+}

@@ -1,0 +1,572 @@
+//! One worker's sessions and streams, without sockets, threads or clocks: the sans-IO core that `worker.rs` drives
+//! and that tests drive with virtual time.
+
+use super::codec::MediaKind;
+use super::demux::{self, DatagramKind};
+use super::identity::Identity;
+use super::meters::Meters;
+use super::outbox::{Outbox, SessionEvent, Transmit};
+use super::packet::MediaPacket;
+use super::peer::{Drained, Local};
+use super::plan::{Role, SessionPlan, StreamId};
+use super::publisher::Published;
+use super::session::{ADDRESSES_MAX, DISCONNECTED_TIMEOUT, Life, RoleState, Session};
+use super::streams::Streams;
+use super::viewer::Forwarded;
+use crate::config::SESSIONS_MAX;
+use crate::control::protocol::{CreateError, Created, EndReason, RequestId, SessionId, WorkerIndex};
+use crate::mesh::{Signal, WorkerSet};
+use crate::stats::{DropReason, JoinPhase, WorkerSnapshot};
+use slab::Slab;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+use str0m::ice::IceCreds;
+use str0m::rtp::RtpPacket;
+use str0m::{Event, IceConnectionState};
+
+/// Fills a buffer with random bytes: the kernel's in production, seeded in tests.
+pub type Random = Box<dyn FnMut(&mut [u8]) + Send>;
+
+/// The forwarding core of one worker.
+///
+/// After each input its owner empties [`Forwarder::out`]; [`Forwarder::fan_out`] ends a turn.
+pub struct Forwarder {
+    worker: WorkerIndex,
+    others: WorkerSet,
+    sockets: Vec<SocketAddr>,
+    identity: Identity,
+    random: Random,
+    sessions: Slab<Session>,
+    next_generation: u32,
+    addresses: HashMap<(usize, SocketAddr), usize>,
+    streams: Streams,
+    timers: BinaryHeap<Reverse<(Instant, usize, u32)>>,
+    drained: Drained,
+    closing: bool,
+    /// What must leave after each turn.
+    pub out: Outbox,
+    /// Counters.
+    pub meters: Meters,
+    /// When the packets came in that were forwarded since the worker last asked.
+    pub forwarded: Vec<Instant>,
+}
+
+impl Forwarder {
+    /// A core without sessions. `sockets` are the worker's bound addresses, `others` the workers beside it.
+    pub fn new(
+        worker: WorkerIndex,
+        others: WorkerSet,
+        sockets: Vec<SocketAddr>,
+        identity: Identity,
+        random: Random,
+    ) -> Forwarder {
+        Forwarder {
+            worker,
+            others,
+            sockets,
+            identity,
+            random,
+            sessions: Slab::new(),
+            next_generation: 0,
+            addresses: HashMap::new(),
+            streams: Streams::default(),
+            timers: BinaryHeap::new(),
+            drained: Drained::default(),
+            closing: false,
+            out: Outbox::default(),
+            meters: Meters::new(),
+            forwarded: Vec::new(),
+        }
+    }
+
+    /// Builds a session and answers with [`SessionEvent::Created`].
+    pub fn create(&mut self, now: Instant, request: RequestId, plan: SessionPlan) {
+        let result = self.try_create(now, plan);
+        self.out.events.push_back(SessionEvent::Created { request, result: result.clone() });
+        if let Ok(created) = result {
+            self.settle(now, created.session.slot as usize);
+        }
+    }
+
+    fn try_create(&mut self, now: Instant, plan: SessionPlan) -> Result<Created, CreateError> {
+        plan.validate().map_err(CreateError::Plan)?;
+        if self.closing {
+            return Err(CreateError::ShuttingDown);
+        }
+        if self.sessions.len() >= SESSIONS_MAX {
+            return Err(CreateError::Full);
+        }
+        let entry = self.sessions.vacant_entry();
+        let id =
+            SessionId { worker: self.worker, slot: entry.key() as u32, generation: self.next_generation };
+        let mut tag = [0; 4];
+        (self.random)(&mut tag);
+        let mut secret = [0; 16];
+        (self.random)(&mut secret);
+        let creds = IceCreds {
+            ufrag: demux::ufrag(id, u32::from_be_bytes(tag)),
+            pass: format!("{:032x}", u128::from_be_bytes(secret)),
+        };
+        let random = &mut self.random;
+        let mut first_sequence = || {
+            let mut bytes = [0; 2];
+            random(&mut bytes);
+            u16::from_be_bytes(bytes)
+        };
+        let local = Local { identity: &self.identity, creds: &creds, addresses: &self.sockets };
+        let drained = &mut self.drained;
+        let build = || Session::new(now, id, plan, local, &mut first_sequence, drained);
+        // str0m checks what it is given with assertions, so a plan that it refuses may arrive as a panic.
+        let session = catch_unwind(AssertUnwindSafe(build))
+            .map_err(|_| CreateError::Refused)?
+            .map_err(|_| CreateError::Refused)?;
+        entry.insert(session);
+        self.next_generation = self.next_generation.wrapping_add(1);
+        Ok(Created { session: id, ice_ufrag: creds.ufrag, ice_pwd: creds.pass })
+    }
+
+    /// Ends a session with a goodbye to the client.
+    pub fn delete(&mut self, now: Instant, session: SessionId) {
+        let slot = session.slot as usize;
+        if self.sessions.get(slot).is_some_and(|found| found.id == session) {
+            self.close(now, slot, EndReason::Deleted);
+        }
+    }
+
+    /// Ends every session and takes no new ones.
+    pub fn shut_down(&mut self, now: Instant) {
+        self.closing = true;
+        let slots: Vec<usize> = self.sessions.iter().map(|(slot, _)| slot).collect();
+        slots.into_iter().for_each(|slot| self.close(now, slot, EndReason::Shutdown));
+    }
+
+    /// Drops every session without a goodbye, as a restart does.
+    pub fn drop_all(&mut self) {
+        self.sessions.clear();
+        self.addresses.clear();
+        self.timers.clear();
+        self.streams = Streams::default();
+        self.out = Outbox::default();
+    }
+
+    /// Whether [`Forwarder::shut_down`] has finished.
+    pub fn is_shut_down(&self) -> bool {
+        self.closing && self.sessions.is_empty()
+    }
+
+    fn close(&mut self, now: Instant, slot: usize, reason: EndReason) {
+        self.guarded(now, slot, |core| {
+            core.detach(slot);
+            if let Some(session) = core.sessions.get_mut(slot) {
+                session.close(now, reason, &mut core.drained);
+            }
+        });
+    }
+
+    /// A datagram arrived on socket number `socket`.
+    pub fn handle_datagram(&mut self, now: Instant, socket: usize, from: SocketAddr, datagram: &[u8]) {
+        let Some(kind) = DatagramKind::of(datagram) else {
+            return self.meters.dropped(DropReason::NotMedia, 1);
+        };
+        let found = match (kind, demux::local_ufrag(datagram)) {
+            (DatagramKind::Stun, Some(ufrag)) => self.by_ufrag(ufrag).ok_or(DropReason::UnknownUfrag),
+            _ => self.addresses.get(&(socket, from)).copied().ok_or(DropReason::UnknownAddress),
+        };
+        match found {
+            Ok(slot) => self.guarded(now, slot, |core| core.receive(now, slot, kind, socket, from, datagram)),
+            Err(reason) => self.meters.dropped(reason, 1),
+        }
+    }
+
+    fn by_ufrag(&self, ufrag: &[u8]) -> Option<usize> {
+        let slot = demux::slot_of(ufrag)?;
+        let session = self.sessions.get(slot)?;
+        (session.ice_ufrag.as_bytes() == ufrag).then_some(slot)
+    }
+
+    fn receive(
+        &mut self,
+        now: Instant,
+        slot: usize,
+        kind: DatagramKind,
+        socket: usize,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let to = self.sockets[socket];
+        let received = session.peer.receive(now, from, to, datagram, &mut self.drained);
+        if kind == DatagramKind::Stun {
+            // Only a request with good integrity is answered, so an answer is the proof that the address is real.
+            let answered = self.drained.transmits.iter().any(|transmit| transmit.destination == from);
+            if !answered || !self.admit(slot, socket, from) {
+                self.meters.dropped(DropReason::Rejected, 1);
+            }
+        } else if received.is_err() {
+            self.meters.dropped(DropReason::Rejected, 1);
+        }
+    }
+
+    /// Notes that `from` belongs to the session; false when the session has too many addresses.
+    fn admit(&mut self, slot: usize, socket: usize, from: SocketAddr) -> bool {
+        let key = (socket, from);
+        if self.addresses.get(&key) == Some(&slot) {
+            return true;
+        }
+        let Some(session) = self.sessions.get_mut(slot) else { return false };
+        if session.addresses.len() >= ADDRESSES_MAX {
+            return false;
+        }
+        session.addresses.push(key);
+        if let Some(previous) = self.addresses.insert(key, slot)
+            && let Some(loser) = self.sessions.get_mut(previous)
+        {
+            loser.addresses.retain(|address| *address != key);
+        }
+        true
+    }
+
+    /// A packet came from another worker.
+    pub fn handle_packet(&mut self, packet: MediaPacket) {
+        let watched = self.streams.get_mut(packet.header.stream).is_some_and(|s| !s.viewers.is_empty());
+        if watched && !self.streams.push(packet) {
+            self.meters.dropped(DropReason::Superseded, 1);
+        }
+    }
+
+    /// Another worker said something.
+    pub fn handle_signal(&mut self, now: Instant, from: WorkerIndex, signal: Signal) {
+        match signal {
+            Signal::Subscribe(stream) => {
+                self.streams.entry(stream).subscribers.insert(from);
+                let _ = self.want_local_keyframe(now, stream);
+            }
+            Signal::Unsubscribe(stream) => {
+                if let Some(found) = self.streams.get_mut(stream) {
+                    found.subscribers.remove(from);
+                }
+                self.streams.tidy(stream);
+            }
+            Signal::WantKeyframe(stream) => {
+                let _ = self.want_local_keyframe(now, stream);
+            }
+            Signal::Restarted => {
+                self.streams.forget_subscriber(from);
+                let watched = self.streams.watched();
+                self.out.signals.extend(watched.map(|stream| (from, Signal::Subscribe(stream))));
+            }
+        }
+    }
+
+    /// When [`Forwarder::handle_timeout`] is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.timers.peek().map(|Reverse((at, ..))| *at)
+    }
+
+    /// Runs what is due, at most `limit` sessions; the rest stays due.
+    pub fn handle_timeout(&mut self, now: Instant, limit: usize) {
+        for _ in 0..limit {
+            let Some(&Reverse((at, slot, generation))) = self.timers.peek() else { return };
+            if at > now {
+                return;
+            }
+            self.timers.pop();
+            let Some(session) = self.sessions.get_mut(slot) else { continue };
+            if session.id.generation != generation || session.scheduled != Some(at) {
+                continue; // an older entry of the session, or another session's
+            }
+            session.scheduled = None;
+            self.guarded(now, slot, |core| core.expire(now, slot));
+        }
+    }
+
+    fn expire(&mut self, now: Instant, slot: usize) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        if let Some(reason @ (EndReason::ConnectTimeout | EndReason::ConsentExpired)) = session.over(now) {
+            return self.remove(slot, reason);
+        }
+        if session.peer.deadline() <= now && session.peer.handle_timeout(now, &mut self.drained).is_err() {
+            self.meters.dropped(DropReason::Rejected, 1);
+        }
+        let id = session.id;
+        if let RoleState::Publisher(publisher) = &mut session.role {
+            if let Some(silent) = publisher.check_silence(now) {
+                self.out.events.push_back(SessionEvent::Silence(id, silent));
+            }
+            let sent = publisher.request_keyframes(now, &mut session.peer, &mut self.drained);
+            self.meters.keyframe_requests += sent.unwrap_or(0);
+        }
+    }
+
+    /// Writes the packets of this turn to their viewers.
+    pub fn fan_out(&mut self, now: Instant) {
+        for id in std::mem::take(&mut self.streams.busy) {
+            let Some((mut packets, viewers, first)) = self.streams.begin_serving(id) else { continue };
+            for &slot in viewers[first..].iter().chain(&viewers[..first]) {
+                self.guarded(now, slot, |core| core.serve(now, slot, &packets));
+            }
+            if !viewers.is_empty() {
+                self.forwarded.extend(packets.iter().map(|packet| packet.header.received));
+            }
+            packets.clear();
+            let sessions = &self.sessions;
+            let lives = |slot: &usize| {
+                sessions.get(*slot).is_some_and(|session| session.plan.stream == id && session.is_connected())
+            };
+            if self.streams.end_serving(id, packets, viewers, lives) {
+                self.broadcast(Signal::Unsubscribe(id));
+                self.streams.tidy(id);
+            }
+        }
+    }
+
+    fn serve(&mut self, now: Instant, slot: usize, packets: &[MediaPacket]) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let Session { plan, peer, role: RoleState::Viewer(viewer), .. } = session else { return };
+        let (mut mismatch, mut keyframe, mut waiting) = (false, false, false);
+        let written = peer.with(now, &mut self.drained, |rtc| {
+            let mut written = false;
+            for packet in packets {
+                match viewer.forward(now, plan, rtc, packet) {
+                    Forwarded::Sent => {
+                        written = true;
+                        keyframe |= packet.header.keyframe && packet.header.kind() == MediaKind::Video;
+                    }
+                    Forwarded::AwaitingKeyframe => waiting = true,
+                    Forwarded::CodecMismatch => mismatch = true,
+                    Forwarded::NotWanted | Forwarded::TooOld => {}
+                }
+            }
+            written
+        });
+        let after = now.saturating_duration_since(session.created);
+        if written.unwrap_or(false) && !std::mem::replace(&mut viewer.first_packet_sent, true) {
+            self.meters.joined(JoinPhase::FirstPacket, after);
+        }
+        if keyframe && !std::mem::replace(&mut viewer.first_keyframe_sent, true) {
+            self.meters.joined(JoinPhase::FirstKeyframe, after);
+        }
+        if mismatch {
+            session.close(now, EndReason::CodecMismatch, &mut self.drained);
+        } else if waiting {
+            let stream = session.plan.stream;
+            self.want_keyframe(now, stream);
+        }
+    }
+
+    /// Runs `act` on a session and settles it. A panic in it, most likely an assertion of str0m about odd input,
+    /// costs this session only.
+    fn guarded(&mut self, now: Instant, slot: usize, act: impl FnOnce(&mut Forwarder)) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            act(self);
+            self.settle(now, slot);
+        }));
+        if outcome.is_err() {
+            self.drained = Drained::default();
+            self.remove(slot, EndReason::Fault);
+        }
+    }
+
+    /// Hands over what a session produced, follows its events, and ends or reschedules it.
+    fn settle(&mut self, now: Instant, slot: usize) {
+        loop {
+            self.hand_over(slot);
+            if self.drained.events.is_empty() {
+                break;
+            }
+            for event in std::mem::take(&mut self.drained.events) {
+                self.follow(now, slot, event);
+            }
+        }
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        if let Some(reason) = session.over(now) {
+            return self.remove(slot, reason);
+        }
+        let deadline = session.deadline(now);
+        if session.scheduled.is_none_or(|scheduled| deadline < scheduled) {
+            session.scheduled = Some(deadline);
+            self.timers.push(Reverse((deadline, slot, session.id.generation)));
+        }
+    }
+
+    fn hand_over(&mut self, slot: usize) {
+        let viewer = self.sessions.get(slot).and_then(|session| match &session.role {
+            RoleState::Viewer(viewer) => Some(viewer),
+            RoleState::Publisher(_) => None,
+        });
+        for transmit in self.drained.transmits.drain(..) {
+            let Some(socket) = self.sockets.iter().position(|address| *address == transmit.source) else {
+                self.meters.dropped(DropReason::SendFailed, 1);
+                continue;
+            };
+            let contents = Vec::from(transmit.contents);
+            if let Some(again) = viewer.and_then(|viewer| viewer.is_retransmission(&contents)) {
+                self.meters.rtp_packets_out += 1;
+                self.meters.rtp_bytes_out += contents.len() as u64;
+                self.meters.retransmitted_packets += u64::from(again);
+            }
+            self.out.transmits.push(Transmit { socket, to: transmit.destination, contents });
+        }
+    }
+
+    fn follow(&mut self, now: Instant, slot: usize, event: Event) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let after = now.saturating_duration_since(session.created);
+        match event {
+            Event::Connected => self.attach(now, slot),
+            Event::IceConnectionStateChange(state) => match (state, session.life) {
+                (IceConnectionState::Disconnected, Life::Connected) => {
+                    session.life = Life::Disconnected { until: now + DISCONNECTED_TIMEOUT };
+                }
+                (
+                    IceConnectionState::Connected | IceConnectionState::Completed,
+                    Life::Disconnected { .. },
+                ) => {
+                    session.life = Life::Connected;
+                }
+                (IceConnectionState::Connected | IceConnectionState::Completed, Life::Connecting { .. })
+                    if session.plan.role == Role::Viewer =>
+                {
+                    self.meters.joined(JoinPhase::Ice, after);
+                }
+                _ => {}
+            },
+            Event::RtpPacket(rtp) => self.published(now, slot, rtp),
+            Event::KeyframeRequest(_) => {
+                let stream = session.plan.stream;
+                self.want_keyframe(now, stream);
+            }
+            _ => {}
+        }
+    }
+
+    /// ICE and DTLS are up: the session takes its place in the stream.
+    fn attach(&mut self, now: Instant, slot: usize) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        if !matches!(session.life, Life::Connecting { .. }) {
+            return;
+        }
+        session.life = Life::Connected;
+        let (id, stream, role) = (session.id, session.plan.stream, session.plan.role);
+        self.out.events.push_back(SessionEvent::Connected(id));
+        match role {
+            Role::Publisher => self.streams.entry(stream).publishers.push(slot),
+            Role::Viewer => {
+                let after = now.saturating_duration_since(session.created);
+                self.meters.joined(JoinPhase::Dtls, after);
+                let viewers = &mut self.streams.entry(stream).viewers;
+                viewers.push(slot);
+                if viewers.len() == 1 {
+                    self.broadcast(Signal::Subscribe(stream));
+                }
+                self.want_keyframe(now, stream);
+            }
+        }
+    }
+
+    fn published(&mut self, now: Instant, slot: usize, rtp: RtpPacket) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let Session { plan, peer, role: RoleState::Publisher(publisher), .. } = session else { return };
+        let bytes = (rtp.header.header_len + rtp.payload.len()) as u64;
+        let id = session.id;
+        match publisher.packet(now, plan, peer, rtp) {
+            Published::Packet { packet, new_codec, lost } => {
+                self.meters.rtp_packets_in += 1;
+                self.meters.rtp_bytes_in += bytes;
+                self.meters.rtp_lost_packets += lost;
+                if let Some(silent) = publisher.check_silence(now) {
+                    self.out.events.push_back(SessionEvent::Silence(id, silent));
+                }
+                if new_codec {
+                    self.out.events.push_back(SessionEvent::Track(id, packet.header.codec));
+                    publisher.want_keyframe();
+                }
+                self.distribute(packet);
+            }
+            Published::UnselectedLayer => self.meters.dropped(DropReason::UnselectedLayer, 1),
+            Published::UnknownPayload => self.meters.dropped(DropReason::Rejected, 1),
+        }
+    }
+
+    fn distribute(&mut self, packet: MediaPacket) {
+        let subscribers =
+            self.streams.get_mut(packet.header.stream).map(|stream| stream.subscribers).unwrap_or_default();
+        if !self.streams.push(packet.clone()) {
+            return self.meters.dropped(DropReason::Superseded, 1);
+        }
+        if !subscribers.is_empty() {
+            self.out.packets.push((subscribers, packet));
+        }
+    }
+
+    /// Asks the stream's publishers for a key frame, wherever they are.
+    fn want_keyframe(&mut self, now: Instant, stream: StreamId) {
+        if !self.want_local_keyframe(now, stream) {
+            self.broadcast(Signal::WantKeyframe(stream));
+        }
+    }
+
+    /// Asks the publishers on this worker; false if there is none.
+    fn want_local_keyframe(&mut self, now: Instant, stream: StreamId) -> bool {
+        let publishers =
+            self.streams.get_mut(stream).map(|stream| stream.publishers.clone()).unwrap_or_default();
+        for &slot in &publishers {
+            let Some(session) = self.sessions.get_mut(slot) else { continue };
+            let RoleState::Publisher(publisher) = &mut session.role else { continue };
+            publisher.want_keyframe();
+            let deadline = session.deadline(now);
+            if session.scheduled.is_none_or(|scheduled| deadline < scheduled) {
+                session.scheduled = Some(deadline);
+                self.timers.push(Reverse((deadline, slot, session.id.generation)));
+            }
+        }
+        !publishers.is_empty()
+    }
+
+    fn broadcast(&mut self, signal: Signal) {
+        let others = self.others;
+        // A request that is still waiting need not wait twice; this bounds the queue by the number of streams.
+        for worker in others.iter() {
+            if !self.out.signals.contains(&(worker, signal)) {
+                self.out.signals.push_back((worker, signal));
+            }
+        }
+    }
+
+    /// Takes a session out of its stream.
+    fn detach(&mut self, slot: usize) {
+        let Some(session) = self.sessions.get(slot) else { return };
+        let id = session.plan.stream;
+        if self.streams.leave(id, slot) {
+            self.broadcast(Signal::Unsubscribe(id));
+        }
+        self.streams.tidy(id);
+    }
+
+    fn remove(&mut self, slot: usize, reason: EndReason) {
+        if !self.sessions.contains(slot) {
+            return;
+        }
+        self.detach(slot);
+        let session = self.sessions.remove(slot);
+        for address in &session.addresses {
+            self.addresses.remove(address);
+        }
+        self.out.events.push_back(SessionEvent::Ended(session.id, reason));
+    }
+
+    /// Tells the other workers that this one starts anew.
+    pub fn announce_restart(&mut self) {
+        self.broadcast(Signal::Restarted);
+    }
+
+    /// The counters, with the sessions of now.
+    pub fn snapshot(&self) -> WorkerSnapshot {
+        let publishers = self.sessions.iter().filter(|(_, s)| s.plan.role == Role::Publisher).count() as u64;
+        let viewers = self.sessions.len() as u64 - publishers;
+        WorkerSnapshot { publishers, viewers, ..self.meters.snapshot() }
+    }
+}

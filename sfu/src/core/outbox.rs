@@ -1,0 +1,53 @@
+//! What the core hands to its surroundings: datagrams to the driver, packets and signals to the mesh, events to
+//! the control thread.
+
+use super::packet::MediaPacket;
+use crate::control::protocol::{CreateError, Created, EndReason, RequestId, SessionId, WorkerIndex};
+use crate::core::codec::Codec;
+use crate::mesh::{Signal, WorkerSet};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+/// A datagram for the kernel.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Which of the worker's sockets.
+    pub socket: usize,
+    /// The client's address.
+    pub to: SocketAddr,
+    /// The datagram.
+    pub contents: Vec<u8>,
+}
+
+/// What happened to a session, for the control thread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionEvent {
+    /// The answer to a create command.
+    Created {
+        /// As asked.
+        request: RequestId,
+        /// The session, or why there is none.
+        result: Result<Created, CreateError>,
+    },
+    /// ICE and DTLS are up.
+    Connected(SessionId),
+    /// A publisher sends this codec.
+    Track(SessionId, Codec),
+    /// A publisher fell silent (true) or is heard again.
+    Silence(SessionId, bool),
+    /// The session is gone.
+    Ended(SessionId, EndReason),
+}
+
+/// Everything that leaves the core in one turn. The worker empties it.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// For the driver, in order.
+    pub transmits: Vec<Transmit>,
+    /// For other workers; may be lost, and is counted then.
+    pub packets: Vec<(WorkerSet, MediaPacket)>,
+    /// For other workers; kept until taken.
+    pub signals: VecDeque<(WorkerIndex, Signal)>,
+    /// For the control thread; kept until taken.
+    pub events: VecDeque<SessionEvent>,
+}

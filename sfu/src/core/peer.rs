@@ -1,0 +1,241 @@
+//! One str0m `Rtc`, wrapped so that its one rule cannot be broken: one mutation, then drain until Timeout.
+
+use super::codec::{Codec, MediaKind};
+use super::demux::DatagramKind;
+use super::identity::Identity;
+use super::plan::{DtlsRole, Extension, MediaSection, Payload, Role, SessionPlan};
+use std::net::SocketAddr;
+use std::time::Instant;
+use str0m::config::Fingerprint;
+use str0m::format::{Codec as Str0mCodec, CodecConfig, CodecSpec, FormatParams, PayloadParams};
+use str0m::ice::IceCreds;
+use str0m::media::{Frequency, MediaKind as Str0mKind, Mid, Rid};
+use str0m::net::{Protocol, Receive, Transmit};
+use str0m::rtp::{Extension as Str0mExtension, ExtensionMap};
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig, RtcError};
+
+/// Video packets that a viewer may still ask for: over a second of 2.5 Mbit/s, several round trips. str0m keeps 408 bytes
+/// for each beside the shared payload, so this is 204 KiB a viewer.
+const RETRANSMISSION_PACKETS: usize = 512;
+
+/// A peer connection under sans-IO rules.
+pub struct Peer {
+    rtc: Rtc,
+    deadline: Instant,
+}
+
+/// Our half of a session's transport.
+#[derive(Clone, Copy)]
+pub struct Local<'a> {
+    /// The certificate that all sessions share.
+    pub identity: &'a Identity,
+    /// Fresh for each session.
+    pub creds: &'a IceCreds,
+    /// The worker's bound addresses: the host candidates.
+    pub addresses: &'a [SocketAddr],
+}
+
+/// What a drain brought.
+#[derive(Default)]
+pub struct Drained {
+    /// Datagrams to send.
+    pub transmits: Vec<Transmit>,
+    /// What happened.
+    pub events: Vec<Event>,
+}
+
+impl Peer {
+    /// Builds the session that `plan` describes. The plan must have passed `validate`.
+    pub fn new(
+        now: Instant,
+        plan: &SessionPlan,
+        local: Local<'_>,
+        out: &mut Drained,
+    ) -> Result<Peer, RtcError> {
+        let mut config = RtcConfig::new()
+            .set_rtp_mode(true)
+            .set_ice_lite(true)
+            .set_send_buffer_video(RETRANSMISSION_PACKETS)
+            .set_crypto_provider(local.identity.provider.clone())
+            .set_dtls_cert(local.identity.certificate.clone())
+            .set_local_ice_credentials(local.creds.clone())
+            .set_extension_map(extension_map(plan));
+        *config.codec_config() = codec_config(plan);
+        let mut rtc = config.build(now);
+        for &address in local.addresses {
+            rtc.add_local_candidate(Candidate::host(address, "udp")?);
+        }
+        let mut api = rtc.direct_api();
+        api.set_remote_ice_credentials(IceCreds {
+            ufrag: plan.remote.ice_ufrag.clone(),
+            pass: plan.remote.ice_pwd.clone(),
+        });
+        api.set_remote_fingerprint(Fingerprint {
+            hash_func: "sha-256".into(),
+            bytes: plan.remote.fingerprint.to_vec(),
+        });
+        for section in &plan.sections {
+            declare(&mut rtc, section, plan.role);
+        }
+        rtc.direct_api().start_dtls(plan.remote.dtls_role == DtlsRole::Active)?;
+        let mut peer = Peer { rtc, deadline: now };
+        peer.handle_timeout(now, out)?;
+        Ok(peer)
+    }
+
+    /// When [`Peer::handle_timeout`] is due.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// False once closed; nothing comes out of it any more.
+    pub fn is_alive(&self) -> bool {
+        self.rtc.is_alive()
+    }
+
+    /// Time has come to [`Peer::deadline`].
+    pub fn handle_timeout(&mut self, now: Instant, out: &mut Drained) -> Result<(), RtcError> {
+        let handled = self.rtc.handle_input(Input::Timeout(now));
+        self.drain(out)?;
+        handled
+    }
+
+    /// A datagram came in on our address `to`. An error drops the datagram; the session lives while
+    /// [`Peer::is_alive`].
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        to: SocketAddr,
+        datagram: &[u8],
+        out: &mut Drained,
+    ) -> Result<(), RtcError> {
+        let receive = Receive::new(Protocol::Udp, from, to, datagram).map_err(RtcError::Net)?;
+        let handled = self.rtc.handle_input(Input::Receive(now, receive));
+        self.drain(out)?;
+        handled
+    }
+
+    /// Does one thing to the `Rtc`, then lets time pass and drains.
+    pub fn with<R>(
+        &mut self,
+        now: Instant,
+        out: &mut Drained,
+        mutate: impl FnOnce(&mut Rtc) -> R,
+    ) -> Result<R, RtcError> {
+        let result = mutate(&mut self.rtc);
+        self.handle_timeout(now, out)?;
+        Ok(result)
+    }
+
+    /// The rid of a received stream, if it is a simulcast layer.
+    pub fn rid_of(&mut self, ssrc: u32) -> Option<Rid> {
+        self.rtc.direct_api().stream_rx(&ssrc.into()).and_then(|stream| stream.rid())
+    }
+
+    /// Sends NACKs for a received stream, or not. str0m switches them off for streams without RTX, as OBS's are.
+    pub fn set_nack(&mut self, ssrc: u32, nack: bool) {
+        if let Some(stream) = self.rtc.direct_api().stream_rx(&ssrc.into()) {
+            stream.suppress_nack(!nack);
+        }
+    }
+
+    fn drain(&mut self, out: &mut Drained) -> Result<(), RtcError> {
+        loop {
+            match self.rtc.poll_output()? {
+                Output::Transmit(transmit) => out.transmits.push(transmit),
+                Output::Event(event) => out.events.push(event),
+                Output::Timeout(deadline) => {
+                    self.deadline = deadline;
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// The SSRC of an outgoing RTP packet, `None` for anything else.
+pub fn rtp_ssrc(datagram: &[u8]) -> Option<u32> {
+    let is_rtp = DatagramKind::of(datagram) == Some(DatagramKind::Rtp);
+    is_rtp.then(|| u32::from_be_bytes([datagram[8], datagram[9], datagram[10], datagram[11]]))
+}
+
+fn declare(rtc: &mut Rtc, section: &MediaSection, role: Role) {
+    let mid = Mid::from(section.mid.as_str());
+    let mut api = rtc.direct_api();
+    let media = api.declare_media(mid, str0m_kind(section.kind));
+    for rid in &section.rids {
+        media.expect_rid_rx(Rid::from(rid.as_str()));
+    }
+    let has_transport_cc = section.extensions.iter().any(|(_, e)| *e == Extension::TransportCc);
+    if role == Role::Publisher && has_transport_cc {
+        api.enable_twcc_feedback();
+    }
+    let nack = section.payloads.iter().any(|payload| payload.feedback.nack);
+    for pair in &section.ssrcs {
+        let (media, rtx) = (pair.media.0.into(), pair.rtx.map(|rtx| rtx.0.into()));
+        match role {
+            Role::Publisher => api.expect_stream_rx(media, rtx, mid, None).suppress_nack(!nack),
+            Role::Viewer => {
+                api.declare_stream_tx(media, rtx, mid, None);
+            }
+        }
+    }
+}
+
+fn extension_map(plan: &SessionPlan) -> ExtensionMap {
+    let mut map = ExtensionMap::empty();
+    for &(id, extension) in plan.sections.iter().flat_map(|section| &section.extensions) {
+        map.set(id, str0m_extension(extension));
+    }
+    map
+}
+
+fn str0m_extension(extension: Extension) -> Str0mExtension {
+    match extension {
+        Extension::Mid => Str0mExtension::RtpMid,
+        Extension::RtpStreamId => Str0mExtension::RtpStreamId,
+        Extension::RepairedRtpStreamId => Str0mExtension::RepairedRtpStreamId,
+        Extension::TransportCc => Str0mExtension::TransportSequenceNumber,
+        Extension::AudioLevel => Str0mExtension::AudioLevel,
+        Extension::VideoOrientation => Str0mExtension::VideoOrientation,
+    }
+}
+
+fn codec_config(plan: &SessionPlan) -> CodecConfig {
+    let payloads = plan.sections.iter().flat_map(|section| &section.payloads);
+    CodecConfig::new_from_payload_params(payloads.map(payload_params).collect())
+}
+
+fn payload_params(payload: &Payload) -> PayloadParams {
+    let (codec, channels) = match payload.codec {
+        Codec::Opus => (Str0mCodec::Opus, Some(2)),
+        Codec::Pcmu => (Str0mCodec::PCMU, Some(1)),
+        Codec::Pcma => (Str0mCodec::PCMA, Some(1)),
+        Codec::Vp8 => (Str0mCodec::Vp8, None),
+        Codec::Vp9 { .. } => (Str0mCodec::Vp9, None),
+        Codec::Av1 { .. } => (Str0mCodec::Av1, None),
+        Codec::H264 { .. } => (Str0mCodec::H264, None),
+        Codec::H265 { .. } => (Str0mCodec::H265, None),
+    };
+    let clock_rate = match payload.codec.clock_rate() {
+        48_000 => Frequency::FORTY_EIGHT_KHZ,
+        8_000 => Frequency::EIGHT_KHZ,
+        _ => Frequency::NINETY_KHZ,
+    };
+    let spec = CodecSpec { codec, clock_rate, channels, format: FormatParams::default() };
+    let mut params = PayloadParams::new(payload.pt.0.into(), payload.rtx.map(|pt| pt.0.into()), spec);
+    params.set_fb_nack(payload.feedback.nack);
+    params.set_fb_pli(payload.feedback.pli);
+    params.set_fb_fir(payload.feedback.fir);
+    params.set_fb_transport_cc(payload.feedback.transport_cc);
+    params.set_fb_remb(payload.feedback.remb);
+    params
+}
+
+fn str0m_kind(kind: MediaKind) -> Str0mKind {
+    match kind {
+        MediaKind::Audio => Str0mKind::Audio,
+        MediaKind::Video => Str0mKind::Video,
+    }
+}

@@ -1,0 +1,144 @@
+//! A session: a peer connection, its plan, and where it is in its life.
+
+use super::peer::{Drained, Local, Peer};
+use super::plan::{Role, SessionPlan};
+use super::publisher::Publisher;
+use super::viewer::Viewer;
+use crate::control::protocol::{EndReason, SessionId};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use str0m::RtcError;
+
+/// ICE and DTLS must be up within this time after the answer, else the session is freed.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// str0m reports Disconnected after 15 s without a check; RFC 7675 §5.1 ends consent after 30 s.
+pub const DISCONNECTED_TIMEOUT: Duration = Duration::from_secs(15);
+/// A close that could not drain is dropped after this time.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
+/// Client addresses that one session may have: interfaces times families of a phone, with room.
+pub const ADDRESSES_MAX: usize = 16;
+
+/// Where a session is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// Waiting for ICE and DTLS.
+    Connecting {
+        /// Freed then.
+        until: Instant,
+    },
+    /// Media flows.
+    Connected,
+    /// Checks stopped coming; freed then.
+    Disconnected {
+        /// Freed then.
+        until: Instant,
+    },
+    /// BYE and close_notify are on their way.
+    Closing {
+        /// Dropped then.
+        until: Instant,
+        /// What to report.
+        reason: EndReason,
+    },
+}
+
+/// What only a publisher or only a viewer has.
+#[derive(Debug)]
+pub enum RoleState {
+    /// WHIP.
+    Publisher(Publisher),
+    /// WHEP.
+    Viewer(Viewer),
+}
+
+/// One session on this worker.
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// The ufrag under which clients find it.
+    pub ice_ufrag: String,
+    /// What it was made from.
+    pub plan: SessionPlan,
+    /// Its transport.
+    pub peer: Peer,
+    /// Where it is in its life.
+    pub life: Life,
+    /// Publisher or viewer state.
+    pub role: RoleState,
+    /// When the plan arrived.
+    pub created: Instant,
+    /// Validated source addresses, each with the socket on which it arrived.
+    pub addresses: Vec<(usize, SocketAddr)>,
+    /// The earliest entry of this session in the timer heap.
+    pub scheduled: Option<Instant>,
+}
+
+impl Session {
+    /// Builds the session. The plan must have passed `validate`.
+    pub fn new(
+        now: Instant,
+        id: SessionId,
+        plan: SessionPlan,
+        local: Local<'_>,
+        random: &mut dyn FnMut() -> u16,
+        out: &mut Drained,
+    ) -> Result<Session, RtcError> {
+        let peer = Peer::new(now, &plan, local, out)?;
+        let role = match plan.role {
+            Role::Publisher => RoleState::Publisher(Publisher::new(now)),
+            Role::Viewer => RoleState::Viewer(Viewer::new(&plan, random)),
+        };
+        Ok(Session {
+            id,
+            ice_ufrag: local.creds.ufrag.clone(),
+            plan,
+            peer,
+            life: Life::Connecting { until: now + CONNECT_TIMEOUT },
+            role,
+            created: now,
+            addresses: Vec::new(),
+            scheduled: None,
+        })
+    }
+
+    /// Whether media may flow.
+    pub fn is_connected(&self) -> bool {
+        matches!(self.life, Life::Connected | Life::Disconnected { .. })
+    }
+
+    /// Says goodbye; the session is dropped once its BYE and close_notify have been drained.
+    pub fn close(&mut self, now: Instant, reason: EndReason, out: &mut Drained) {
+        if !matches!(self.life, Life::Closing { .. }) {
+            self.life = Life::Closing { until: now + CLOSE_TIMEOUT, reason };
+            // An error here means that there is nothing to close; the timeout drops the session.
+            let _ = self.peer.with(now, out, |rtc| rtc.close());
+        }
+    }
+
+    /// When something is due.
+    pub fn deadline(&self, now: Instant) -> Instant {
+        let life = match self.life {
+            Life::Connected => None,
+            Life::Connecting { until } | Life::Disconnected { until } | Life::Closing { until, .. } => {
+                Some(until)
+            }
+        };
+        let role = match &self.role {
+            RoleState::Publisher(publisher) => publisher.deadline(now),
+            RoleState::Viewer(_) => None,
+        };
+        [life, role].into_iter().flatten().fold(self.peer.deadline(), Instant::min)
+    }
+
+    /// Why the session is over at `now`, if it is.
+    pub fn over(&self, now: Instant) -> Option<EndReason> {
+        match self.life {
+            Life::Connecting { until } if now >= until => Some(EndReason::ConnectTimeout),
+            Life::Disconnected { until } if now >= until => Some(EndReason::ConsentExpired),
+            Life::Closing { until, reason } if now >= until || !self.peer.is_alive() => Some(reason),
+            Life::Connecting { .. } if !self.peer.is_alive() => Some(EndReason::DtlsFailed),
+            _ if !self.peer.is_alive() => Some(EndReason::ClosedByPeer),
+            _ => None,
+        }
+    }
+}

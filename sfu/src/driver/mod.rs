@@ -1,0 +1,359 @@
+//! One worker's I/O: its io_uring, UDP sockets, receive buffers and send slots.
+//!
+//! This is the only code that talks to the kernel about datagrams. A turn of a worker is [`Driver::wait`], then
+//! [`Driver::reap`], then any number of [`Driver::send`]; what was sent leaves with the next wait, in one system call.
+
+mod address;
+mod buffers;
+mod probe;
+mod receive;
+mod ring;
+mod slots;
+mod socket;
+mod user_data;
+mod waker;
+
+use std::io;
+use std::marker::PhantomData;
+use std::mem;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use io_uring::types::Fixed;
+use io_uring::{opcode, squeue};
+
+use self::buffers::BufferRing;
+use self::receive::Arrival;
+use self::ring::{Completion, Ring};
+use self::slots::SendSlots;
+use self::user_data::{Operation, SlotIndex};
+use crate::error::StartError;
+
+pub use self::probe::{KernelFacts, KernelVersion, probe, raise_descriptor_limit};
+pub use self::receive::Datagram;
+pub use self::socket::{BufferSizes, RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES, open_sockets};
+pub use self::user_data::SocketIndex;
+pub use self::waker::Waker;
+
+/// Datagrams that one [`Driver::reap`] hands out, and then the rest of a coalesced buffer at most. One armed socket delivers
+/// 32 a wait (a limit of the kernel), so this is a full wait of four sockets: 128 µs at 1 µs a datagram before the worker
+/// sees its timers again.
+const DATAGRAMS_PER_REAP: u64 = 128;
+/// Receives that fail in a row before the driver gives up. A socket fails for a moment when memory is short; one that
+/// always fails would keep the worker spinning.
+const FAILURES_IN_A_ROW_MAX: u32 = 1000;
+
+/// Capacities of a [`Driver`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DriverConfig {
+    /// Operations submitted by one system call at most; a power of two. 256 sends of 1.9 µs hide the cost of the call.
+    pub ring_entries: u32,
+    /// Receive buffers, each 68 KiB of address space; memory is used where data arrives. A power of two. 256 are the 32 that
+    /// the kernel fills per socket and wait, for eight sockets.
+    pub recv_buffers: u16,
+    /// Datagrams in flight at most. A send ends within its system call unless the socket's send buffer is full; 1024 are
+    /// one full submission and three that wait for room.
+    pub send_slots: usize,
+}
+
+impl Default for DriverConfig {
+    fn default() -> Self {
+        Self { ring_entries: 256, recv_buffers: 256, send_slots: 1024 }
+    }
+}
+
+/// What a driver has done since it was built.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DriverCounters {
+    /// Datagrams received, after coalesced ones were split.
+    pub received: u64,
+    /// Buffers they came in; fewer than `received` where the kernel coalesced.
+    pub receive_buffers: u64,
+    /// Times that a receive stopped because no buffer was free. The datagrams wait in the socket meanwhile.
+    pub receive_buffers_exhausted: u64,
+    /// Buffers dropped because they were cut short or without a sender's address.
+    pub receive_malformed: u64,
+    /// Receives that ended with an error and were started again.
+    pub receive_failed: u64,
+    /// Datagrams that the kernel took.
+    pub sent: u64,
+    /// Datagrams that the kernel refused.
+    pub send_failed: u64,
+    /// Datagrams given back because no slot was free, or the socket does not exist.
+    pub send_queue_full: u64,
+    /// Wakes by other threads.
+    pub wakes: u64,
+    /// System calls.
+    pub enters: u64,
+}
+
+/// A driver that cannot go on; its worker must be built anew.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The kernel refused the ring.
+    #[error("io_uring_enter failed ({0}): the worker must be restarted")]
+    Enter(io::Error),
+    /// Receives failed again and again.
+    #[error("receiving failed {FAILURES_IN_A_ROW_MAX} times in a row ({0}): the worker must be restarted")]
+    Receive(io::Error),
+}
+
+/// One worker's ring and sockets. It belongs to the thread that built it.
+///
+/// On drop, what is queued is still submitted, then every operation is ended before its memory is freed. The fields drop
+/// in their order: first the ring, then the memory the kernel was shown, last the sockets.
+pub struct Driver {
+    ring: Ring,
+    buffers: BufferRing,
+    slots: SendSlots,
+    /// The message of every receive. Boxed, so that it stays in place when the driver moves.
+    receive_message: Box<libc::msghdr>,
+    waker: Waker,
+    /// Operations without a completion to come: started anew at the end of every reap.
+    disarmed: Vec<Operation>,
+    /// Receives and wakes that failed since the last one that did not.
+    failures_in_a_row: u32,
+    last_failure: i32,
+    counters: DriverCounters,
+    sockets: Vec<UdpSocket>,
+    /// The kernel accepts submissions only of the thread that built the ring: not `Send`.
+    _thread: PhantomData<*const ()>,
+}
+
+impl Driver {
+    /// Builds the ring on the calling thread and starts to receive on `sockets`, as [`open_sockets`] gives them.
+    ///
+    /// `waker` must not be shared with another driver.
+    pub fn new(sockets: Vec<UdpSocket>, waker: &Waker, config: DriverConfig) -> Result<Self, StartError> {
+        Self::build(sockets, waker, config).map_err(probe::ring_error)
+    }
+
+    fn build(sockets: Vec<UdpSocket>, waker: &Waker, config: DriverConfig) -> io::Result<Self> {
+        let count = u16::try_from(sockets.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let buffers = BufferRing::new(config.recv_buffers)?;
+        let slots = SendSlots::new(config.send_slots, config.ring_entries as usize);
+        let ring = Ring::new(config.ring_entries, completions_max(&buffers, &sockets, config))?;
+        buffers.register(&ring.submitter())?;
+        for socket in &sockets {
+            // io_uring answers EAGAIN at once for a non-blocking socket instead of waiting for data.
+            socket.set_nonblocking(false)?;
+        }
+        let descriptors = sockets.iter().map(UdpSocket::as_raw_fd).chain([waker.fd()]).collect::<Vec<_>>();
+        ring.submitter().register_files(&descriptors)?;
+        let receives = (0..count).map(|index| Operation::Receive(SocketIndex::new(index)));
+        let mut driver = Self {
+            disarmed: receives.chain([Operation::Wake]).collect(),
+            ring,
+            buffers,
+            slots,
+            receive_message: Box::new(receive::message()),
+            waker: waker.clone(),
+            failures_in_a_row: 0,
+            last_failure: 0,
+            counters: DriverCounters::default(),
+            sockets,
+            _thread: PhantomData,
+        };
+        // A driver before this one may have ended between reading a wake and saying so.
+        driver.waker.acknowledge();
+        driver.rearm();
+        Ok(driver)
+    }
+
+    /// Submits what is queued and waits for a completion, a wake or `timeout`: none is for ever, zero does not block. It may
+    /// return early, for a signal for example.
+    ///
+    /// A mailbox must be looked at after the [`Driver::reap`] that follows, not before it: a wake that comes in between
+    /// would be lost.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<(), DriverError> {
+        if self.failures_in_a_row >= FAILURES_IN_A_ROW_MAX {
+            return Err(DriverError::Receive(io::Error::from_raw_os_error(self.last_failure)));
+        }
+        // An operation that found no room in the queue must not wait for a completion that may never come.
+        let timeout = if self.disarmed.is_empty() { timeout } else { Some(Duration::ZERO) };
+        self.ring.submit_and_wait(timeout).map_err(DriverError::Enter)
+    }
+
+    /// Handles completions and calls `on` for each received datagram. A bounded number: the next wait returns at once if
+    /// more are there. If `on` panics, the buffer that it was given is lost to the driver.
+    pub fn reap(&mut self, mut on: impl FnMut(Datagram<'_>)) {
+        let enough = self.counters.received + DATAGRAMS_PER_REAP;
+        while self.counters.received < enough
+            && let Some(completion) = self.ring.next()
+        {
+            match completion.operation {
+                Some(Operation::Receive(socket)) => self.received(socket, completion, &mut on),
+                Some(Operation::Send(slot)) => self.sent(slot, completion.result),
+                Some(Operation::Wake) => self.woken(completion.result),
+                None => {}
+            }
+        }
+        // Buffers first: a receive that starts with none would end at once.
+        self.buffers.publish();
+        self.rearm();
+    }
+
+    fn received(&mut self, socket: SocketIndex, completion: Completion, on: &mut impl FnMut(Datagram<'_>)) {
+        if !completion.more() {
+            self.disarmed.push(Operation::Receive(socket));
+        }
+        match -completion.result {
+            libc::ENOBUFS => self.counters.receive_buffers_exhausted += 1,
+            errno @ 1.. => {
+                self.counters.receive_failed += 1;
+                self.failed(errno);
+            }
+            _ => self.failures_in_a_row = 0,
+        }
+        let Some(filled) = self.buffers.filled(completion.result, completion.flags) else { return };
+        match Arrival::parse(self.buffers.bytes(&filled), &self.receive_message) {
+            Some(arrival) => {
+                self.counters.receive_buffers += 1;
+                for payload in arrival.datagrams() {
+                    self.counters.received += 1;
+                    on(Datagram { socket, from: arrival.from, payload });
+                }
+            }
+            None => self.counters.receive_malformed += 1,
+        }
+        self.buffers.recycle(filled);
+    }
+
+    fn sent(&mut self, slot: SlotIndex, result: i32) {
+        let payload = self.slots.release(slot);
+        self.slots.keep(payload);
+        if result < 0 { self.counters.send_failed += 1 } else { self.counters.sent += 1 }
+    }
+
+    fn woken(&mut self, result: i32) {
+        self.disarmed.push(Operation::Wake);
+        if result < 0 {
+            self.failed(-result);
+        } else {
+            self.counters.wakes += 1;
+            self.waker.acknowledge();
+        }
+    }
+
+    fn failed(&mut self, errno: i32) {
+        self.failures_in_a_row += 1;
+        self.last_failure = errno;
+    }
+
+    /// Queues one datagram; it leaves with the next [`Driver::wait`], or earlier if the queue fills up.
+    ///
+    /// A payload that finds no slot is given back and counted. What the kernel does with the others is counted when it is
+    /// known; UDP may lose them after that.
+    pub fn send(&mut self, socket: SocketIndex, to: SocketAddr, payload: Vec<u8>) -> Result<(), Vec<u8>> {
+        self.try_send(socket, to, payload).inspect_err(|_| self.counters.send_queue_full += 1)
+    }
+
+    fn try_send(&mut self, socket: SocketIndex, to: SocketAddr, payload: Vec<u8>) -> Result<(), Vec<u8>> {
+        if usize::from(socket.get()) >= self.sockets.len() {
+            return Err(payload);
+        }
+        if !self.slots.has_free() {
+            self.reclaim_slots();
+        }
+        let slot = self.slots.claim(socket, to, payload)?;
+        if self.start(Operation::Send(slot)) { Ok(()) } else { Err(self.slots.release(slot)) }
+    }
+
+    /// Lets the kernel end the sends that are queued. Receives are left for the next reap.
+    fn reclaim_slots(&mut self) {
+        // An error leaves no slot free, which the caller finds out, and comes back from the next wait. If all sends wait for
+        // room in a socket's buffer, there is nothing to submit and this costs no system call.
+        let _ = self.ring.submit_and_wait(Some(Duration::ZERO));
+        self.reap_sends();
+    }
+
+    fn reap_sends(&mut self) {
+        while let Some(completion) = self.ring.next_send() {
+            if let Some(Operation::Send(slot)) = completion.operation {
+                self.sent(slot, completion.result);
+            }
+        }
+    }
+
+    /// An empty buffer for a payload, reused from an earlier send if one has ended.
+    pub fn buffer(&mut self) -> Vec<u8> {
+        self.slots.buffer().unwrap_or_else(|| {
+            self.reap_sends();
+            self.slots.buffer().unwrap_or_default()
+        })
+    }
+
+    /// What was done so far.
+    pub fn counters(&self) -> DriverCounters {
+        DriverCounters { enters: self.ring.enters, ..self.counters }
+    }
+
+    /// Datagrams that the kernel dropped because a socket's receive buffer was full, since the sockets were opened. One
+    /// system call a socket: to be asked once a second, not once a turn.
+    pub fn dropped_by_kernel(&self) -> u64 {
+        self.sockets.iter().filter_map(|socket| socket::kernel_drops(socket).ok()).sum()
+    }
+
+    /// The sockets, in the order of their [`SocketIndex`].
+    pub fn sockets(&self) -> &[UdpSocket] {
+        &self.sockets
+    }
+
+    fn rearm(&mut self) {
+        while let Some(&operation) = self.disarmed.last()
+            && self.start(operation)
+        {
+            self.disarmed.pop();
+        }
+    }
+
+    /// Queues an operation. False if there is no room even after a submission.
+    fn start(&mut self, operation: Operation) -> bool {
+        let entry = self.entry(operation).user_data(operation.pack());
+        // SAFETY: every pointer in an entry is to memory that this driver owns and that does not move: the slots and the
+        // receive message are boxed, the counter is in the waker's `Arc`, the receive buffers are a mapping. A slot is
+        // released when its send has ended, the others on drop, after the ring was drained; else they are leaked.
+        unsafe { self.ring.push(&entry) }
+    }
+
+    fn entry(&self, operation: Operation) -> squeue::Entry {
+        let file = |socket: SocketIndex| Fixed(socket.get().into());
+        match operation {
+            Operation::Receive(socket) => {
+                opcode::RecvMsgMulti::new(file(socket), &raw const *self.receive_message, buffers::GROUP)
+                    .build()
+            }
+            Operation::Send(slot) => {
+                let (socket, message) = self.slots.message(slot);
+                opcode::SendMsg::new(file(socket), message).build()
+            }
+            Operation::Wake => {
+                let file = Fixed(self.sockets.len() as u32);
+                opcode::Read::new(file, self.waker.counter(), size_of::<u64>() as u32).build()
+            }
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.ring.drain();
+        if self.ring.in_flight() == 0 {
+            // Frees the ports now; else the kernel holds them until it has torn the ring down, later and elsewhere.
+            let _ = self.ring.submitter().unregister_files();
+            return;
+        }
+        // The kernel may still read or write this memory. Losing it is the only safe way on.
+        self.buffers.abandon();
+        self.slots.abandon();
+        mem::forget(mem::replace(&mut self.receive_message, Box::new(receive::message())));
+        mem::forget(self.waker.clone());
+    }
+}
+
+/// Completions that can wait at once: each buffer once, each send once, the end of each receive, and the wake.
+fn completions_max(buffers: &BufferRing, sockets: &[UdpSocket], config: DriverConfig) -> u32 {
+    let completions = usize::from(buffers.count()) + config.send_slots + sockets.len() + 1;
+    u32::try_from(completions).unwrap_or(u32::MAX)
+}

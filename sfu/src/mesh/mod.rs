@@ -1,0 +1,104 @@
+//! Between workers: packets go one way in a lane that may lose, signals in a lane that may not.
+//!
+//! What crosses is a value. Each worker has one inbox of each kind; the others push, it pops. A push never blocks.
+
+use crate::control::protocol::WorkerIndex;
+use crate::core::packet::{MediaPacket, PacketHeader};
+use crate::core::plan::StreamId;
+use crossbeam::queue::ArrayQueue;
+use std::sync::Arc;
+
+/// Largest RTP payload that crosses: an Ethernet frame less IPv4, UDP and RTP headers.
+pub const PAYLOAD_BYTES_MAX: usize = 1500 - 20 - 8 - 12;
+/// Packets that may wait for one worker: 5 ms of 500,000 packets/s, 4 MiB.
+pub const PACKETS_MAX: usize = 2048;
+/// Signals that may wait for one worker; a sender keeps what does not fit.
+pub const SIGNALS_MAX: usize = 16_384;
+
+/// A set of workers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WorkerSet(u64);
+
+const _: () = assert!(crate::config::WORKERS_MAX <= 64, "a worker set is one u64");
+
+impl WorkerSet {
+    /// Adds a worker.
+    pub fn insert(&mut self, worker: WorkerIndex) {
+        self.0 |= 1 << worker.0;
+    }
+
+    /// Takes a worker out.
+    pub fn remove(&mut self, worker: WorkerIndex) {
+        self.0 &= !(1 << worker.0);
+    }
+
+    /// Whether nobody is in it.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The workers in it.
+    pub fn iter(self) -> impl Iterator<Item = WorkerIndex> {
+        (0..64).filter(move |index| self.0 & (1 << index) != 0).map(WorkerIndex)
+    }
+}
+
+/// A packet by value. Loss: the viewers of one worker miss it and NACK in vain; counted by the sender.
+#[derive(Debug, Clone, Copy)]
+pub struct MeshPacket {
+    header: PacketHeader,
+    payload_bytes: u16,
+    payload: [u8; PAYLOAD_BYTES_MAX],
+}
+
+impl MeshPacket {
+    /// Copies `packet`, or `None` if its payload is longer than [`PAYLOAD_BYTES_MAX`].
+    pub fn copy_of(packet: &MediaPacket) -> Option<MeshPacket> {
+        let mut payload = [0; PAYLOAD_BYTES_MAX];
+        payload.get_mut(..packet.payload.len())?.copy_from_slice(&packet.payload);
+        Some(MeshPacket { header: packet.header, payload_bytes: packet.payload.len() as u16, payload })
+    }
+
+    /// The packet for this worker's viewers.
+    pub fn to_packet(&self) -> MediaPacket {
+        MediaPacket {
+            header: self.header,
+            payload: Arc::from(&self.payload[..usize::from(self.payload_bytes)]),
+        }
+    }
+}
+
+/// What one worker tells another. May not be lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// The sender has viewers of the stream.
+    Subscribe(StreamId),
+    /// It has none any more.
+    Unsubscribe(StreamId),
+    /// One of its viewers cannot decode until the next key frame.
+    WantKeyframe(StreamId),
+    /// The sender was restarted and knows nothing.
+    Restarted,
+}
+
+/// The inboxes of one worker.
+#[derive(Debug)]
+pub struct Inbox {
+    /// The lane that may lose.
+    pub packets: ArrayQueue<MeshPacket>,
+    /// The lane that may not.
+    pub signals: ArrayQueue<(WorkerIndex, Signal)>,
+}
+
+impl Inbox {
+    /// Empty inboxes.
+    pub fn new() -> Inbox {
+        Inbox { packets: ArrayQueue::new(PACKETS_MAX), signals: ArrayQueue::new(SIGNALS_MAX) }
+    }
+}
+
+impl Default for Inbox {
+    fn default() -> Inbox {
+        Inbox::new()
+    }
+}

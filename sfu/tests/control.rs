@@ -1,0 +1,210 @@
+//! A whole media process, spoken to over its control socket as signaling does.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod plans;
+
+use plans::plan_h264;
+use sfu::config::MediaConfig;
+use sfu::control::frame::{Decoder, encode};
+use sfu::control::protocol::{
+    CreateError, EndReason, Event, Hello, PROTOCOL_VERSION, Request, RequestId, SessionId, WorkerIndex,
+};
+use sfu::core::plan::{Epoch, Role, SessionPlan};
+use sfu::error::StartError;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A media process on a thread of this one.
+struct Media {
+    control: PathBuf,
+    thread: JoinHandle<Result<(), StartError>>,
+}
+
+/// Media on two workers at free ports; the name keeps tests apart.
+fn start(name: &str) -> Media {
+    let config = config(name);
+    let control = config.control.clone();
+    let thread = thread::spawn(move || sfu::run(config));
+    Media { control, thread }
+}
+
+fn config(name: &str) -> MediaConfig {
+    let directory = std::env::temp_dir().join(format!("sfu-control-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let cores: Vec<usize> =
+        core_affinity::get_core_ids().unwrap().iter().map(|core| core.id).take(2).collect();
+    MediaConfig {
+        control: directory.join(name),
+        bind: vec![Ipv4Addr::LOCALHOST.into()],
+        udp_port: free_ports(cores.len() as u16),
+        cores,
+        config_hash: 42,
+    }
+}
+
+/// The first of `count` UDP ports in a row that are free now.
+fn free_ports(count: u16) -> u16 {
+    loop {
+        let first = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let free = |port: u16| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+        if first < u16::MAX - count && (first..first + count).all(free) {
+            return first;
+        }
+    }
+}
+
+/// Signaling's end of a connection.
+struct Signaling {
+    stream: UnixStream,
+    decoder: Decoder,
+}
+
+impl Signaling {
+    fn connect(control: &Path) -> (Signaling, Hello) {
+        let started = Instant::now();
+        let stream = loop {
+            match UnixStream::connect(control) {
+                Ok(stream) => break stream,
+                Err(error) if started.elapsed() > PATIENCE => panic!("no media: {error}"),
+                Err(_) => thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut signaling = Signaling { stream, decoder: Decoder::default() };
+        match signaling.event() {
+            Event::Hello(hello) => (signaling, hello),
+            other => panic!("media must greet first, not {other:?}"),
+        }
+    }
+
+    fn ask(&mut self, request: &Request) {
+        self.stream.write_all(&encode(request).unwrap()).unwrap();
+    }
+
+    fn event(&mut self) -> Event {
+        let mut buffer = [0; 4096];
+        loop {
+            if let Some(event) = self.decoder.next_message().unwrap() {
+                return event;
+            }
+            let bytes = self.stream.read(&mut buffer).unwrap();
+            assert!(bytes > 0, "media closed the connection");
+            self.decoder.push(&buffer[..bytes]);
+        }
+    }
+
+    fn create(&mut self, worker: u16, plan: SessionPlan) -> Result<SessionId, CreateError> {
+        let request = RequestId(u64::from(worker) + 100);
+        self.ask(&Request::Create { request, worker: WorkerIndex(worker), plan });
+        match self.event() {
+            Event::Created { request: answered, result } if answered == request => {
+                result.map(|created| created.session)
+            }
+            other => panic!("expected the answer to a create, not {other:?}"),
+        }
+    }
+}
+
+fn viewer() -> SessionPlan {
+    let mut plan = plan_h264(Role::Viewer, Epoch(0));
+    plan.blob = b"what signaling wants to know".to_vec();
+    plan
+}
+
+#[test]
+fn sessions_outlive_a_signaling_process_and_answer_to_the_next() {
+    let media = start("outlive");
+    let (mut first, hello) = Signaling::connect(&media.control);
+    assert_eq!((hello.protocol, hello.config_hash), (PROTOCOL_VERSION, 42));
+    assert!(hello.sessions.is_empty());
+    let mode = std::fs::metadata(&media.control).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let session = first.create(0, viewer()).unwrap();
+    drop(first);
+    let (mut second, hello) = Signaling::connect(&media.control);
+    assert_eq!(hello.sessions.len(), 1);
+    assert_eq!(hello.sessions[0].session, session);
+    assert_eq!(hello.sessions[0].plan, viewer());
+    second.ask(&Request::Delete { session });
+    assert_eq!(second.event(), Event::Ended { session, reason: EndReason::Deleted });
+    second.ask(&Request::Shutdown);
+    media.thread.join().unwrap().unwrap();
+    assert!(!media.control.exists(), "the socket is removed");
+}
+
+#[test]
+fn a_new_signaling_process_takes_the_place_of_the_old_one() {
+    let media = start("replace");
+    let (mut old, _) = Signaling::connect(&media.control);
+    let (mut new, _) = Signaling::connect(&media.control);
+    let mut buffer = [0; 16];
+    assert_eq!(old.stream.read(&mut buffer).unwrap(), 0, "the old one is cut off");
+    new.create(0, viewer()).unwrap();
+    new.ask(&Request::Shutdown);
+    media.thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn plans_that_make_no_sense_and_workers_that_are_not_there_are_refused() {
+    let media = start("refuse");
+    let (mut signaling, _) = Signaling::connect(&media.control);
+    let mut twice = viewer();
+    twice.sections.push(twice.sections[0].clone());
+    assert!(matches!(signaling.create(0, twice), Err(CreateError::Plan(_))));
+    assert_eq!(signaling.create(63, viewer()), Err(CreateError::NoWorker));
+    signaling.ask(&Request::Shutdown);
+    media.thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn stats_come_from_every_worker() {
+    let media = start("stats");
+    let (mut signaling, hello) = Signaling::connect(&media.control);
+    signaling.create(0, viewer()).unwrap();
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    socket.send_to(b"\xffnoise from nowhere", hello.workers[0].addresses[0]).unwrap();
+    let started = Instant::now();
+    loop {
+        signaling.ask(&Request::Stats);
+        let Event::Stats(workers) = signaling.event() else { panic!("expected stats") };
+        assert_eq!(workers.len(), hello.workers.len());
+        assert_eq!(workers[0].viewers, 1);
+        if workers[0].dropped.iter().sum::<u64>() == 1 {
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "the noise was never counted");
+    }
+    signaling.ask(&Request::Shutdown);
+    media.thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_second_media_process_on_the_same_socket_does_not_start() {
+    let media = start("twice");
+    let (mut signaling, _) = Signaling::connect(&media.control);
+    let error = sfu::run(config("twice")).unwrap_err();
+    assert!(matches!(error, StartError::ControlInUse { .. }), "{error}");
+    signaling.create(0, viewer()).expect("the first one is undisturbed");
+    signaling.ask(&Request::Shutdown);
+    media.thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn bytes_of_another_protocol_cost_the_connection_only() {
+    let media = start("foreign");
+    let (mut stranger, _) = Signaling::connect(&media.control);
+    stranger.stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let mut buffer = [0; 16];
+    assert_eq!(stranger.stream.read(&mut buffer).unwrap(), 0);
+    let (mut signaling, _) = Signaling::connect(&media.control);
+    signaling.create(0, viewer()).unwrap();
+    signaling.ask(&Request::Shutdown);
+    media.thread.join().unwrap().unwrap();
+}

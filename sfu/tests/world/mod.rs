@@ -1,0 +1,371 @@
+//! A world of workers and clients with virtual time. Clients are str0m in the other role, behind perfect or lossy links.
+
+use crate::plans::{MID_ID, PT, RTX_PT};
+use sfu::control::protocol::{RequestId, SessionId, WorkerIndex};
+use sfu::core::forwarder::Forwarder;
+use sfu::core::identity::Identity;
+use sfu::core::outbox::{SessionEvent, Transmit};
+use sfu::core::plan::{DtlsRole, RemoteTransport, Role, SessionPlan};
+use sfu::mesh::{MeshPacket, WorkerSet};
+use sfu::stats::{DropReason, WorkerSnapshot};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use str0m::config::Fingerprint;
+use str0m::format::{Codec as Str0mCodec, FormatParams};
+use str0m::ice::{IceCreds, StunMessageBuilder, TransId};
+use str0m::media::{Frequency, MediaKind as Str0mKind, Mid};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::{Extension as Str0mExtension, ExtensionMap, RtpPacket, RtpWrite};
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
+
+const STEP: Duration = Duration::from_millis(5);
+
+/// A browser's part, played by str0m.
+pub struct Client {
+    rtc: Rtc,
+    address: SocketAddr,
+    server: SocketAddr,
+    now: Instant,
+    outgoing: Vec<Vec<u8>>,
+    received: Vec<RtpPacket>,
+    keyframe_requests: u32,
+}
+
+impl Client {
+    fn new(now: Instant, address: SocketAddr, server: SocketAddr) -> Client {
+        let mut extensions = ExtensionMap::empty();
+        extensions.set(MID_ID, Str0mExtension::RtpMid);
+        let mut config = RtcConfig::new().set_rtp_mode(true).clear_codecs().set_extension_map(extensions);
+        config.codec_config().add_config(
+            PT.into(),
+            Some(RTX_PT.into()),
+            Str0mCodec::H264,
+            Frequency::NINETY_KHZ,
+            None,
+            FormatParams::default(),
+        );
+        let mut rtc = config.build(now);
+        rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
+        rtc.add_remote_candidate(Candidate::host(server, "udp").unwrap());
+        rtc.direct_api().set_ice_controlling(true);
+        Client { rtc, address, server, now, outgoing: vec![], received: vec![], keyframe_requests: 0 }
+    }
+
+    fn transport(&mut self) -> RemoteTransport {
+        let api = self.rtc.direct_api();
+        let creds = api.local_ice_credentials();
+        RemoteTransport {
+            ice_ufrag: creds.ufrag,
+            ice_pwd: creds.pass,
+            fingerprint: api.local_dtls_fingerprint().bytes.clone().try_into().unwrap(),
+            dtls_role: DtlsRole::Passive,
+        }
+    }
+
+    fn connect(&mut self, role: Role, ufrag: &str, pwd: &str, fingerprint: [u8; 32]) {
+        let mid = Mid::from("0");
+        let mut api = self.rtc.direct_api();
+        api.set_remote_ice_credentials(IceCreds { ufrag: ufrag.into(), pass: pwd.into() });
+        api.set_remote_fingerprint(Fingerprint { hash_func: "sha-256".into(), bytes: fingerprint.into() });
+        api.declare_media(mid, Str0mKind::Video);
+        match role {
+            Role::Publisher => {
+                api.declare_stream_tx(1000.into(), Some(1001.into()), mid, None);
+            }
+            Role::Viewer => {
+                api.expect_stream_rx(1000.into(), Some(1001.into()), mid, None);
+            }
+        }
+        api.start_dtls(true).unwrap();
+        self.advance(self.now);
+    }
+
+    /// Publishes a one-packet frame at 30 a second.
+    pub fn send_video(&mut self, frame: u64, payload: &[u8]) {
+        let now = self.now;
+        let mut api = self.rtc.direct_api();
+        let stream = api.stream_tx(&1000.into()).unwrap();
+        let (sequence, timestamp) = (20_000 + frame, (frame as u32) * 3_000);
+        let write = RtpWrite::new(PT.into(), sequence.into(), timestamp, now, payload);
+        stream.write_rtp(write.marker(true).nackable(true));
+        self.advance(now);
+    }
+
+    /// Says goodbye with BYE and close_notify.
+    pub fn close(&mut self) {
+        self.rtc.close().unwrap();
+        self.advance(self.now);
+    }
+
+    /// Media received so far, in order of arrival.
+    pub fn received(&self) -> &[RtpPacket] {
+        &self.received
+    }
+
+    /// PLIs heard since the last call.
+    pub fn take_keyframe_requests(&mut self) -> u32 {
+        std::mem::take(&mut self.keyframe_requests)
+    }
+
+    /// Whether DTLS has not been closed.
+    pub fn is_alive(&self) -> bool {
+        self.rtc.is_alive()
+    }
+
+    /// A STUN Binding request whose MESSAGE-INTEGRITY was made without the password.
+    pub fn forged_binding_request(username: &str) -> Vec<u8> {
+        let message = StunMessageBuilder::new().binding().request().username(username).build(TransId::new());
+        let mut bytes = vec![0; 500];
+        let length = message.to_bytes(Some(b"guess"), &mut bytes, |_, _| [7; 20]).unwrap();
+        bytes.truncate(length);
+        bytes
+    }
+
+    fn receive(&mut self, now: Instant, datagram: &[u8]) {
+        let receive = Receive::new(Protocol::Udp, self.server, self.address, datagram).unwrap();
+        self.rtc.handle_input(Input::Receive(now, receive)).unwrap();
+        self.drain();
+    }
+
+    fn advance(&mut self, now: Instant) {
+        self.now = now;
+        self.rtc.handle_input(Input::Timeout(now)).unwrap();
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        loop {
+            match self.rtc.poll_output().unwrap() {
+                Output::Transmit(transmit) => self.outgoing.push(Vec::from(transmit.contents)),
+                Output::Event(Event::RtpPacket(packet)) => self.received.push(packet),
+                Output::Event(Event::KeyframeRequest(_)) => self.keyframe_requests += 1,
+                Output::Event(_) => {}
+                Output::Timeout(_) => return,
+            }
+        }
+    }
+}
+
+/// A client's place in the world.
+#[derive(Clone, Copy)]
+pub struct ClientIndex(usize);
+
+struct Seat {
+    client: Client,
+    worker: usize,
+    session: SessionId,
+    ufrag: String,
+    muted: bool,
+    lose_from: bool,
+    lose_to: bool,
+}
+
+/// Workers, clients and the network between them.
+pub struct World {
+    now: Instant,
+    workers: Vec<Forwarder>,
+    seats: Vec<Seat>,
+    events: Vec<SessionEvent>,
+    to_stranger: Vec<Transmit>,
+    lost: u32,
+    fingerprint: [u8; 32],
+}
+
+impl World {
+    /// Workers without sessions.
+    pub fn new(count: u16) -> World {
+        let identity = Identity::generate().unwrap();
+        let worker = |index: u16| {
+            let mut others = WorkerSet::default();
+            (0..count).filter(|other| *other != index).for_each(|other| others.insert(WorkerIndex(other)));
+            let mut state = u64::from(index) + 1;
+            let random = move |bytes: &mut [u8]| {
+                for byte in bytes {
+                    state =
+                        state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    *byte = (state >> 56) as u8;
+                }
+            };
+            let socket = server_address(usize::from(index));
+            Forwarder::new(WorkerIndex(index), others, vec![socket], identity.clone(), Box::new(random))
+        };
+        World {
+            now: Instant::now(),
+            workers: (0..count).map(worker).collect(),
+            seats: vec![],
+            events: vec![],
+            to_stranger: vec![],
+            lost: 0,
+            fingerprint: identity.fingerprint,
+        }
+    }
+
+    /// Creates a session on a worker and a client that connects to it.
+    pub fn join(&mut self, worker: usize, mut plan: SessionPlan) -> ClientIndex {
+        let index = self.seats.len();
+        let address = SocketAddr::from(([10, 0, 0, 1], 5_000 + index as u16));
+        let mut client = Client::new(self.now, address, server_address(worker));
+        plan.remote = client.transport();
+        let role = plan.role;
+        self.workers[worker].create(self.now, RequestId(index as u64), plan);
+        let created = match self.workers[worker].out.events.pop_front() {
+            Some(SessionEvent::Created { result: Ok(created), .. }) => created,
+            other => panic!("not created: {other:?}"),
+        };
+        client.connect(role, &created.ice_ufrag, &created.ice_pwd, self.fingerprint);
+        self.seats.push(Seat {
+            client,
+            worker,
+            session: created.session,
+            ufrag: created.ice_ufrag,
+            muted: false,
+            lose_from: false,
+            lose_to: false,
+        });
+        ClientIndex(index)
+    }
+
+    /// Lets virtual time pass.
+    pub fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            // Twice, so that what is answered at once arrives at once.
+            for _ in 0..2 {
+                self.clients_to_workers();
+                self.turn();
+                self.mesh();
+                self.turn();
+                self.workers_to_clients();
+            }
+            self.now += STEP;
+            self.seats.iter_mut().filter(|seat| !seat.muted).for_each(|seat| seat.client.advance(self.now));
+        }
+    }
+
+    fn clients_to_workers(&mut self) {
+        for seat in &mut self.seats {
+            for datagram in seat.client.outgoing.drain(..) {
+                let media = is_media(&datagram);
+                if media && std::mem::take(&mut seat.lose_from) {
+                    self.lost += 1;
+                } else if !seat.muted {
+                    self.workers[seat.worker].handle_datagram(self.now, 0, seat.client.address, &datagram);
+                }
+            }
+        }
+    }
+
+    fn turn(&mut self) {
+        for worker in &mut self.workers {
+            worker.handle_timeout(self.now, usize::MAX);
+            worker.fan_out(self.now);
+            self.events.extend(worker.out.events.drain(..));
+        }
+    }
+
+    fn mesh(&mut self) {
+        for from in 0..self.workers.len() {
+            let packets: Vec<_> = self.workers[from].out.packets.drain(..).collect();
+            for (to, packet) in packets {
+                let copy = MeshPacket::copy_of(&packet).unwrap();
+                to.iter().for_each(|to| self.workers[usize::from(to.0)].handle_packet(copy.to_packet()));
+            }
+            let signals: Vec<_> = self.workers[from].out.signals.drain(..).collect();
+            for (to, signal) in signals {
+                let from = WorkerIndex(from as u16);
+                self.workers[usize::from(to.0)].handle_signal(self.now, from, signal);
+            }
+        }
+    }
+
+    fn workers_to_clients(&mut self) {
+        for worker in &mut self.workers {
+            for transmit in worker.out.transmits.drain(..) {
+                let seat = self.seats.iter_mut().find(|seat| seat.client.address == transmit.to);
+                let Some(seat) = seat else {
+                    self.to_stranger.push(transmit);
+                    continue;
+                };
+                if is_media(&transmit.contents) && std::mem::take(&mut seat.lose_to) {
+                    self.lost += 1;
+                } else if !seat.muted {
+                    seat.client.receive(self.now, &transmit.contents);
+                }
+            }
+        }
+    }
+
+    /// The client.
+    pub fn client(&mut self, index: ClientIndex) -> &mut Client {
+        &mut self.seats[index.0].client
+    }
+
+    /// Its session.
+    pub fn session(&self, index: ClientIndex) -> SessionId {
+        self.seats[index.0].session
+    }
+
+    /// The server's ufrag for it.
+    pub fn ufrag(&self, index: ClientIndex) -> String {
+        self.seats[index.0].ufrag.clone()
+    }
+
+    /// Nothing passes between this client and the workers from now on.
+    pub fn mute(&mut self, index: ClientIndex) {
+        self.seats[index.0].muted = true;
+    }
+
+    /// Loses the next media packet that the client sends.
+    pub fn lose_next_from(&mut self, index: ClientIndex, lose: bool) {
+        self.seats[index.0].lose_from = lose;
+    }
+
+    /// Loses the next media packet on its way to the client.
+    pub fn lose_next_to(&mut self, index: ClientIndex, lose: bool) {
+        self.seats[index.0].lose_to = lose;
+    }
+
+    /// Deletes a session.
+    pub fn delete(&mut self, worker: usize, session: SessionId) {
+        self.workers[worker].delete(self.now, session);
+    }
+
+    /// A datagram from an address that belongs to nobody.
+    pub fn inject(&mut self, worker: usize, datagram: &[u8]) {
+        let stranger = SocketAddr::from(([10, 0, 0, 66], 6_666));
+        self.workers[worker].handle_datagram(self.now, 0, stranger, datagram);
+    }
+
+    /// Bytes that went to addresses of nobody.
+    pub fn sent_to_stranger(&self) -> usize {
+        self.to_stranger.iter().map(|transmit| transmit.contents.len()).sum()
+    }
+
+    /// Media packets lost on the way so far.
+    pub fn lost(&self) -> u32 {
+        self.lost
+    }
+
+    /// What happened to sessions so far.
+    pub fn events(&self) -> &[SessionEvent] {
+        &self.events
+    }
+
+    /// How often a worker dropped for a reason.
+    pub fn dropped(&self, worker: usize, reason: DropReason) -> u64 {
+        self.snapshot(worker).dropped[reason as usize]
+    }
+
+    /// A worker's counters.
+    pub fn snapshot(&self, worker: usize) -> WorkerSnapshot {
+        self.workers[worker].snapshot()
+    }
+}
+
+fn server_address(worker: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 2], 8_200 + worker as u16))
+}
+
+fn is_media(datagram: &[u8]) -> bool {
+    datagram.len() > 12 && (128..192).contains(&datagram[0]) && datagram[1] & 0x7f == PT
+}

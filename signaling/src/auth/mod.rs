@@ -1,0 +1,154 @@
+//! Who may do what: the API token allows everything, open mode allows some things without it.
+
+pub mod open;
+pub mod token;
+
+use crate::config::OpenMode;
+use hyper::header::AUTHORIZATION;
+use hyper::http::request::Parts;
+use open::Foreign;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+use std::sync::{PoisonError, RwLock};
+use token::ApiToken;
+
+/// On what ground a session was allowed. A publisher may be replaced by one with the same ground or a better one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Credential {
+    /// Open mode: nobody knows who it is.
+    Open,
+    /// The API token.
+    ApiToken,
+}
+
+/// Why a request is answered with 401.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant is its message")]
+pub enum Denied {
+    #[error(
+        "The bearer token is not the API token. Send `Authorization: Bearer <API token>`; the server keeps it in STATE_DIR/api-token unless --api-token or --api-token-file says otherwise."
+    )]
+    WrongToken,
+    #[error(
+        "This needs `Authorization: Bearer <API token>`. The server keeps the token in STATE_DIR/api-token unless --api-token or --api-token-file says otherwise; --open lets anyone publish and watch."
+    )]
+    TokenNeeded,
+    #[error(
+        "Without a token only requests from this host are served, and the request {0}. Send `Authorization: Bearer <API token>` (kept in STATE_DIR/api-token), or start the server with --open, which lets anyone publish and watch."
+    )]
+    Foreign(Foreign),
+}
+
+/// The doorkeeper.
+pub struct Access {
+    token: RwLock<ApiToken>,
+    open: OpenMode,
+}
+
+impl Access {
+    /// Knows the token and who needs none.
+    pub fn new(token: ApiToken, open: OpenMode) -> Access {
+        Access { token: RwLock::new(token), open }
+    }
+
+    /// Takes another token from now on; sessions that live stay.
+    pub fn set_token(&self, token: ApiToken) {
+        *self.token.write().unwrap_or_else(PoisonError::into_inner) = token;
+    }
+
+    /// May this request publish or watch?
+    ///
+    /// # Errors
+    /// It may not; the words name the cure.
+    pub fn media(&self, request: &Parts, peer: IpAddr) -> Result<Credential, Denied> {
+        let denied = match self.bearer(request) {
+            Ok(()) => return Ok(Credential::ApiToken),
+            Err(denied) => denied,
+        };
+        match self.open {
+            OpenMode::Everyone => Ok(Credential::Open),
+            OpenMode::Off => Err(denied),
+            OpenMode::ThisHost => {
+                open::from_this_host(request, peer).map(|()| Credential::Open).map_err(Denied::Foreign)
+            }
+        }
+    }
+
+    /// May this request see what goes on here: metrics and the list of streams?
+    ///
+    /// # Errors
+    /// It may not; the words name the cure.
+    pub fn operator(&self, request: &Parts, peer: IpAddr) -> Result<(), Denied> {
+        let from_here = open::from_this_host(request, peer).is_ok();
+        if from_here { Ok(()) } else { self.bearer(request) }
+    }
+
+    /// RFC 6750 §2.1, and the bare token without a scheme, as @eyevinn/webrtc-player sends it.
+    fn bearer(&self, request: &Parts) -> Result<(), Denied> {
+        let header = request.headers.get(AUTHORIZATION).ok_or(Denied::TokenNeeded)?;
+        let text = header.to_str().map_err(|_| Denied::WrongToken)?;
+        let given = match text.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+            Some(_) => return Err(Denied::WrongToken),
+            None => text,
+        };
+        let token = self.token.read().unwrap_or_else(PoisonError::into_inner);
+        if token.matches(given) { Ok(()) } else { Err(Denied::WrongToken) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TokenSource;
+    use std::path::Path;
+
+    const TOKEN: &str = "0123456789abcdef";
+
+    fn access(open: OpenMode) -> Access {
+        let token = ApiToken::find(&TokenSource::Value(TOKEN.into()), Path::new("/")).expect("token");
+        Access::new(token, open)
+    }
+
+    fn request(headers: &[(&str, &str)]) -> Parts {
+        let mut request = hyper::Request::builder().uri("/demo/whip");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).expect("request").into_parts().0
+    }
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const AWAY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    #[test]
+    fn the_token_opens_everything_from_everywhere() {
+        let with_token = request(&[("authorization", "bearer 0123456789abcdef"), ("via", "proxy")]);
+        assert_eq!(access(OpenMode::Off).media(&with_token, AWAY), Ok(Credential::ApiToken));
+        assert_eq!(access(OpenMode::Off).operator(&with_token, AWAY), Ok(()));
+    }
+
+    #[test]
+    fn open_to_this_host_is_closed_to_the_rest() {
+        let access = access(OpenMode::ThisHost);
+        assert_eq!(access.media(&request(&[("host", "localhost")]), HERE), Ok(Credential::Open));
+        let rebound = request(&[("host", "example.com")]);
+        assert_eq!(access.media(&rebound, HERE), Err(Denied::Foreign(Foreign::Host)));
+    }
+
+    #[test]
+    fn open_to_everyone_asks_nobody_but_keeps_the_operators_door() {
+        let access = access(OpenMode::Everyone);
+        let stranger = request(&[("host", "example.com"), ("authorization", "Bearer other")]);
+        assert_eq!(access.media(&stranger, AWAY), Ok(Credential::Open));
+        assert_eq!(access.operator(&stranger, AWAY), Err(Denied::WrongToken));
+    }
+
+    #[test]
+    fn closed_needs_the_token_even_from_here() {
+        let access = access(OpenMode::Off);
+        assert_eq!(access.media(&request(&[("host", "localhost")]), HERE), Err(Denied::TokenNeeded));
+        let basic = request(&[("authorization", "Basic 0123456789abcdef")]);
+        assert_eq!(access.media(&basic, HERE), Err(Denied::WrongToken));
+    }
+}

@@ -1,0 +1,80 @@
+//! `uringcast check`: what would happen at start, and what a client would see.
+
+use crate::auth::token::ApiToken;
+use crate::candidates;
+use crate::config::Config;
+use crate::error::StartError;
+use crate::first_screen;
+use crate::http::tls::Tls;
+use crate::start;
+use sfu::config::MediaConfig;
+use sfu::driver::{open_sockets, probe};
+use std::net::{SocketAddr, TcpListener};
+
+/// Prints every finding.
+///
+/// # Errors
+/// At least one of them would stop a start.
+#[allow(clippy::print_stdout, reason = "the findings are the output")]
+pub fn run(config: &Config) -> Result<(), StartError> {
+    let mut failed = 0;
+    for (label, finding) in findings(config) {
+        match finding {
+            Ok(text) => println!("ok    {label:<11} {text}"),
+            Err(error) => {
+                failed += 1;
+                println!("FAIL  {label:<11} {error}");
+            }
+        }
+    }
+    if failed == 0 { Ok(()) } else { Err(StartError::Check(failed)) }
+}
+
+type Finding = (&'static str, Result<String, StartError>);
+
+fn findings(config: &Config) -> Vec<Finding> {
+    let state_dir = start::make_state_dir(&config.state_dir);
+    let token = state_dir.and_then(|()| ApiToken::find(&config.token, &config.state_dir));
+    let mut findings = vec![
+        ("state", token.map(|_| config.state_dir.display().to_string())),
+        ("http", listener(config.http, "--http")),
+    ];
+    if let Some((address, source)) = &config.https {
+        findings.push(("https", listener(*address, "--https")));
+        let names = start::certificate_names(config, *address);
+        let tls = names.and_then(|names| Tls::load(source, &config.state_dir, names.clone()).map(|_| names));
+        findings.push(("certificate", tls.map(|names| format!("usable; this host is {}", names.join(", ")))));
+    }
+    if let Some(address) = config.metrics {
+        findings.push(("metrics", listener(address, "--metrics")));
+    }
+    findings.extend(media(config));
+    findings.push(("access", Ok(first_screen::access(config))));
+    findings
+}
+
+fn listener(address: SocketAddr, key: &'static str) -> Result<String, StartError> {
+    TcpListener::bind(address).map_err(|cause| StartError::listen(address, key, cause))?;
+    Ok(address.to_string())
+}
+
+fn media(config: &Config) -> Vec<Finding> {
+    let media = match config.media() {
+        Ok(media) => media,
+        Err(cause) => return vec![("media", Err(StartError::Interfaces(cause)))],
+    };
+    let mut findings = vec![("kernel", kernel(&media))];
+    for (core, port) in media.cores.iter().zip(media.udp_port..) {
+        let addresses: Vec<SocketAddr> = media.bind.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+        let bound = open_sockets(&media.bind, port).map_err(StartError::Engine);
+        let candidates = candidates::ordered(&addresses, &config.public_ip, config.http.ip());
+        let list: Vec<String> = candidates.iter().map(ToString::to_string).collect();
+        findings.push(("worker", bound.map(|_| format!("core {core}, candidates {}", list.join(", ")))));
+    }
+    findings
+}
+
+fn kernel(media: &MediaConfig) -> Result<String, StartError> {
+    let facts = probe(media.descriptors_needed())?;
+    Ok(format!("Linux {}: io_uring works, {} file descriptors", facts.release, facts.descriptors))
+}

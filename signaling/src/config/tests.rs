@@ -1,0 +1,121 @@
+use super::*;
+use std::collections::HashMap;
+
+fn load(args: &[&str], env: &[(&str, &str)]) -> Result<(Mode, Config), Vec<ConfigError>> {
+    let args = std::iter::once("uringcast").chain(args.iter().copied());
+    let matches = load::command().try_get_matches_from(args).expect("grammar");
+    let env: HashMap<&str, &str> = env.iter().copied().collect();
+    load_from(&matches, |name| env.get(name).map(|value| (*value).to_owned()))
+}
+
+fn good(args: &[&str], env: &[(&str, &str)]) -> Config {
+    load(args, env).map(|(_, config)| config).unwrap_or_else(|errors| panic!("{errors:?}"))
+}
+
+fn errors(args: &[&str]) -> Vec<String> {
+    match load(args, &[]) {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn file(name: &str, text: &str) -> String {
+    let path = std::env::temp_dir().join(format!("uringcast-config-{}-{name}.toml", std::process::id()));
+    std::fs::write(&path, text).expect("file");
+    path.display().to_string()
+}
+
+#[test]
+fn the_grammar_is_sound() {
+    load::command().debug_assert();
+}
+
+#[test]
+fn without_arguments_one_host_serves_itself() {
+    let config = good(&[], &[]);
+    assert_eq!(config.http, "127.0.0.1:8080".parse().expect("address"));
+    assert_eq!(config.udp_port, 8200);
+    assert_eq!(config.open, OpenMode::ThisHost);
+    assert_eq!(config.cores, interfaces::allowed_cores());
+    assert_eq!(config.control, PathBuf::from("uringcast-state/control.sock"));
+}
+
+#[test]
+fn flags_beat_environment_and_environment_beats_the_file() {
+    let path = file("order", "udp-port = 1\nhttp = \"127.0.0.1:1\"\nlog = \"debug\"\n");
+    let env =
+        [("URINGCAST_CONFIG", path.as_str()), ("URINGCAST_UDP_PORT", "2"), ("URINGCAST_HTTP", "127.0.0.1:2")];
+    let config = good(&["--udp-port", "3"], &env);
+    assert_eq!((config.udp_port, config.http.port(), config.log.as_str()), (3, 2, "debug"));
+}
+
+#[test]
+fn every_mistake_is_told_at_once() {
+    let errors =
+        errors(&["--http", "nowhere", "--workers", "0", "--tls-cert", "a.pem", "--udp-port", "99999"]);
+    assert_eq!(errors.len(), 4, "{errors:#?}");
+    assert!(
+        errors.iter().any(|error| error.contains("\"nowhere\" on the command line is not an IP address"))
+    );
+    assert!(errors.iter().any(|error| error == "--tls-cert needs --tls-key"));
+}
+
+#[test]
+fn an_unknown_key_in_the_file_names_the_one_that_was_meant() {
+    let path = file("typo", "udp_port = 8300\nhttp = {}\n");
+    let errors = errors(&["--config", &path]);
+    assert_eq!(errors.len(), 2, "{errors:#?}");
+    assert!(errors.iter().any(|error| error.contains("did you mean \"udp-port\"?")));
+    assert!(errors.iter().any(|error| error.contains("http must be a text")));
+}
+
+#[test]
+fn https_needs_a_certificate_and_a_certificate_needs_https() {
+    assert_eq!(errors(&["--https", "127.0.0.1:8443"]).len(), 1);
+    assert_eq!(errors(&["--tls-self-signed"]).len(), 1);
+    assert_eq!(errors(&["--https", "127.0.0.1:8443", "--tls-self-signed"]), Vec::<String>::new());
+}
+
+#[test]
+fn open_mode_ends_where_the_host_ends() {
+    assert_eq!(good(&["--http", "0.0.0.0:8080"], &[]).open, OpenMode::Off);
+    assert_eq!(good(&["--public-url", "https://live.example.com/"], &[]).open, OpenMode::Off);
+    assert_eq!(good(&["--http", "0.0.0.0:8080", "--open"], &[]).open, OpenMode::Everyone);
+    assert_eq!(good(&["--open=false"], &[]).open, OpenMode::Off);
+    let tls = ["--https", "0.0.0.0:8443", "--tls-self-signed"];
+    assert_eq!(good(&tls, &[]).open, OpenMode::Off);
+}
+
+#[test]
+fn cores_are_checked_against_the_affinity() {
+    assert_eq!(good(&["--cores", "0"], &[]).cores, vec![0]);
+    assert_eq!(errors(&["--cores", "9999"]).len(), 1);
+    assert_eq!(errors(&["--cores", "0,0"]).len(), 1);
+    assert_eq!(errors(&["--cores", "0", "--workers", "2"]).len(), 1);
+}
+
+#[test]
+fn the_child_gets_what_was_written_but_no_secret_and_no_file() {
+    let config = good(&["--api-token", "secret", "--bind", "127.0.0.1", "--bind", "::1"], &[]);
+    let variables = config.settings.variables();
+    assert_eq!(variables, vec![("URINGCAST_BIND".to_owned(), "127.0.0.1,::1".to_owned())]);
+}
+
+#[test]
+fn only_what_concerns_media_changes_its_hash() {
+    let hash = |args: &[&str]| good(args, &[]).media_hash();
+    assert_eq!(hash(&[]), hash(&["--http", "127.0.0.1:9999"]));
+    assert_ne!(hash(&[]), hash(&["--udp-port", "9000"]));
+    assert_ne!(hash(&[]), hash(&["--bind", "127.0.0.1"]));
+}
+
+#[test]
+fn public_urls_have_no_slash_at_the_end_and_no_query() {
+    assert_eq!(
+        good(&["--public-url", "https://a.example/live/"], &[]).public_url.as_deref(),
+        Some("https://a.example/live")
+    );
+    for bad in ["a.example", "ftp://a.example", "https://a.example/?x", "https://u:p@a.example"] {
+        assert_eq!(errors(&["--public-url", bad]).len(), 1, "{bad}");
+    }
+}

@@ -1,0 +1,195 @@
+//! What a person sees after the start: what to open, what to paste into OBS, where media listens.
+
+use crate::auth::token;
+use crate::config::{Config, OpenMode, TokenSource, interfaces};
+use sfu::control::protocol::WorkerInfo;
+use std::io::IsTerminal;
+use std::net::{IpAddr, SocketAddr};
+
+/// Prints the first screen. `listeners` are as bound: HTTP, then HTTPS if there is one.
+#[allow(clippy::print_stdout, reason = "this is the one thing that goes to stdout")]
+pub fn print(config: &Config, listeners: &[SocketAddr], workers: Option<&[WorkerInfo]>) {
+    let base = base_url(config, listeners);
+    let mut rows = rows(config, &base, workers);
+    rows.push(("Listens", vec![listens(config, listeners)]));
+    print!("{}", render(&rows, std::io::stdout().is_terminal()));
+}
+
+/// A label and its lines.
+type Row = (&'static str, Vec<String>);
+
+fn rows(config: &Config, base: &str, workers: Option<&[WorkerInfo]>) -> Vec<Row> {
+    let mut rows = vec![
+        ("Publish", vec![format!("{base}/publish/demo")]),
+        ("Watch", vec![format!("{base}/watch/demo")]),
+        ("ffmpeg", vec![ffmpeg(config, base)]),
+        ("OBS", obs(config, base)),
+    ];
+    match workers {
+        Some(workers) => rows.extend(media(workers)),
+        None => rows.push(("Media", vec![format!("waiting for it at {}", config.control.display())])),
+    }
+    rows.push(("Access", vec![access(config)]));
+    rows
+}
+
+/// Aligned, labels in bold on a terminal.
+fn render(rows: &[Row], colour: bool) -> String {
+    let (bold, plain) = if colour { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+    let mut text = format!("\n  {bold}uringcast {}{plain}\n\n", env!("CARGO_PKG_VERSION"));
+    for (label, lines) in rows {
+        for (index, line) in lines.iter().enumerate() {
+            let label = if index == 0 { *label } else { "" };
+            text += &format!("  {bold}{label:<8}{plain}  {line}\n");
+        }
+    }
+    text + "\n"
+}
+
+/// The listeners as bound, which differ from the configuration where that says port 0.
+fn listens(config: &Config, listeners: &[SocketAddr]) -> String {
+    let kinds = [Some("http"), config.https.as_ref().map(|_| "https"), config.metrics.map(|_| "metrics")];
+    let pairs = kinds.into_iter().flatten().zip(listeners);
+    list(pairs.map(|(kind, address)| format!("{kind} {address}")))
+}
+
+/// The URL that a person on this host can open.
+pub fn base_url(config: &Config, listeners: &[SocketAddr]) -> String {
+    if let Some(url) = &config.public_url {
+        return url.clone();
+    }
+    let https = config.https.is_some().then(|| listeners.get(1)).flatten();
+    let (scheme, address) = match https {
+        // A browser gives camera and microphone to pages of HTTPS and of loopback names only.
+        Some(https) if !config.http.ip().is_loopback() => ("https", *https),
+        _ => ("http", listeners.first().copied().unwrap_or(config.http)),
+    };
+    format!("{scheme}://{}", reachable(address))
+}
+
+/// A listener on every address is reached by one of them.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    if !address.ip().is_unspecified() {
+        return address;
+    }
+    let usable = interfaces::usable_addresses(true).unwrap_or_default();
+    let fits = |ip: &&IpAddr| ip.is_ipv4() || address.is_ipv6();
+    let best = usable.iter().filter(fits).min_by_key(|ip| (ip.is_loopback(), ip.is_ipv6()));
+    SocketAddr::new(best.copied().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)), address.port())
+}
+
+fn needs_token(config: &Config) -> bool {
+    config.open == OpenMode::Off
+}
+
+/// A test picture that every browser plays. Viewers of ffmpeg wait for its next key frame, so there is one a second.
+fn ffmpeg(config: &Config, base: &str) -> String {
+    let token = if needs_token(config) {
+        format!("-authorization \"{}\" ", token_shell(config))
+    } else {
+        String::new()
+    };
+    format!(
+        "ffmpeg -re -f lavfi -i testsrc2=size=1280x720:rate=30 -f lavfi -i sine -c:v libx264 -profile:v baseline \
+         -pix_fmt yuv420p -bf 0 -g 30 -tune zerolatency -c:a libopus -ar 48000 -ac 2 {token}-f whip {base}/demo/whip"
+    )
+}
+
+fn obs(config: &Config, base: &str) -> Vec<String> {
+    let token = if needs_token(config) { token_place(config) } else { "leave it empty".to_owned() };
+    vec![
+        format!("Settings > Stream: Service WHIP, Server {base}/demo/whip, Bearer Token: {token}"),
+        "Settings > Output: x264, Keyframe Interval 1 s, Profile baseline, Tune zerolatency, no B-frames"
+            .to_owned(),
+    ]
+}
+
+fn media(workers: &[WorkerInfo]) -> Vec<Row> {
+    let ports = |worker: Option<&WorkerInfo>| {
+        worker.and_then(|worker| worker.addresses.first()).map(SocketAddr::port)
+    };
+    let range = match (ports(workers.first()), ports(workers.last())) {
+        (Some(first), Some(last)) if first != last => format!("UDP {first}-{last}"),
+        (Some(port), _) => format!("UDP {port}"),
+        _ => "no UDP port".to_owned(),
+    };
+    let addresses = workers.first().map(|worker| list(worker.addresses.iter().map(SocketAddr::ip)));
+    let (plural, cores) =
+        (if workers.len() == 1 { "" } else { "s" }, list(workers.iter().map(|worker| worker.core)));
+    vec![
+        ("Media", vec![format!("{range} on {}", addresses.unwrap_or_default())]),
+        ("Workers", vec![format!("{} on core{plural} {cores}", workers.len())]),
+    ]
+}
+
+fn list(items: impl Iterator<Item = impl ToString>) -> String {
+    items.map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// Who may come in, and how.
+pub fn access(config: &Config) -> String {
+    match config.open {
+        OpenMode::ThisHost => {
+            "open to this host only, because every listener is loopback. Others need --http 0.0.0.0:8080"
+                .to_owned()
+        }
+        OpenMode::Everyone => "open: anyone may publish to and watch any name (--open)".to_owned(),
+        OpenMode::Off => format!("`Authorization: Bearer <API token>`; the token: {}", token_place(config)),
+    }
+}
+
+fn token_place(config: &Config) -> String {
+    match &config.token {
+        TokenSource::Value(_) => "the value of --api-token".to_owned(),
+        TokenSource::File(path) => format!("in {}", path.display()),
+        TokenSource::Generated => format!("in {}", config.state_dir.join(token::FILE).display()),
+    }
+}
+
+fn token_shell(config: &Config) -> String {
+    match &config.token {
+        TokenSource::Value(_) => "$URINGCAST_API_TOKEN".to_owned(),
+        TokenSource::File(path) => format!("$(cat {})", path.display()),
+        TokenSource::Generated => format!("$(cat {})", config.state_dir.join(token::FILE).display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{load, load_from};
+    use sfu::control::protocol::WorkerInfo;
+
+    fn screen(args: &[&str]) -> String {
+        let args = std::iter::once("uringcast").chain(args.iter().copied());
+        let matches = load::command().try_get_matches_from(args).expect("grammar");
+        let config = load_from(&matches, |_| None).map_err(|errors| format!("{errors:?}")).expect("config").1;
+        let worker = |core: usize| WorkerInfo {
+            core,
+            addresses: vec![SocketAddr::new([127, 0, 0, 1].into(), 8200 + core as u16)],
+        };
+        let base = base_url(&config, &[config.http]);
+        render(&rows(&config, &base, Some(&[worker(0), worker(1)])), false)
+    }
+
+    #[test]
+    fn a_person_finds_what_to_open_and_where_media_listens() {
+        let screen = screen(&[]);
+        assert!(screen.contains("Publish   http://127.0.0.1:8080/publish/demo\n"), "{screen}");
+        assert!(screen.contains("Media     UDP 8200-8201 on 127.0.0.1\n"), "{screen}");
+        assert!(screen.contains("Workers   2 on cores 0, 1\n"), "{screen}");
+        assert!(screen.contains("-f whip http://127.0.0.1:8080/demo/whip\n"), "{screen}");
+        assert!(!screen.contains('\x1b'));
+    }
+
+    #[test]
+    fn a_closed_server_says_where_the_token_is() {
+        let screen = screen(&["--http", "192.0.2.1:80"]);
+        assert!(
+            screen.contains("-authorization \"$(cat ./uringcast-state/api-token)\"")
+                || screen.contains("$(cat uringcast-state/api-token)"),
+            "{screen}"
+        );
+        assert!(screen.contains("Bearer Token: in "), "{screen}");
+    }
+}

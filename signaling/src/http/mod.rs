@@ -1,0 +1,186 @@
+//! HTTP: from a request to its answer.
+
+mod cors;
+mod fragment;
+pub mod limits;
+mod offer;
+mod operator;
+mod problem;
+mod router;
+pub mod server;
+mod session;
+pub mod tls;
+
+use crate::auth::Access;
+use crate::config::Config;
+use crate::media::Media;
+use crate::metrics::Metrics;
+use crate::pages::{self, Asset};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{HeaderMap, Method, Request, StatusCode};
+use problem::Problem;
+use router::{NoRoute, Route};
+use sfu::core::plan::Role;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Every answer is small and whole.
+pub type Response = hyper::Response<Full<Bytes>>;
+
+/// What every handler may use.
+pub struct App {
+    /// The configuration.
+    pub config: Config,
+    /// The doorkeeper.
+    pub access: Access,
+    /// The media process and the registry of its sessions.
+    pub media: Media,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The two ends of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer {
+    /// The client, or the last proxy before us.
+    pub remote: SocketAddr,
+    /// The address of ours that it reached.
+    pub local: SocketAddr,
+    /// Through TLS.
+    pub tls: bool,
+}
+
+/// Which questions a listener answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// All.
+    Everyone,
+    /// Metrics and health, without a token: the listener is the operators' own.
+    Operators,
+}
+
+/// Answers one request and counts it.
+pub async fn handle(app: &App, peer: Peer, audience: Audience, request: Request<Incoming>) -> Response {
+    let (label, mut response) = match Route::find(request.uri().path()) {
+        Ok(route) => (route.label(), dispatch(app, peer, audience, route, request).await),
+        Err(NoRoute::Unknown) => ("other", Problem::not_found(NoRoute::Unknown.to_string()).into_response()),
+        Err(NoRoute::Name(error)) => {
+            ("other", Problem::new(StatusCode::BAD_REQUEST, error.to_string()).into_response())
+        }
+    };
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    app.metrics.http_request(label, response.status().as_u16());
+    response
+}
+
+async fn dispatch(
+    app: &App,
+    peer: Peer,
+    audience: Audience,
+    route: Route,
+    request: Request<Incoming>,
+) -> Response {
+    if audience == Audience::Operators && !matches!(route, Route::Metrics | Route::Healthz | Route::Readyz) {
+        return Problem::not_found("This listener has /metrics, /healthz and /readyz alone.").into_response();
+    }
+    match route {
+        Route::Endpoint(role, name) => {
+            let result = offer::endpoint(app, peer, role, name, request).await;
+            with_cors(result, role)
+        }
+        Route::Session(url) => {
+            let (role, result) = session::session(app, url, request).await;
+            with_cors(result, role)
+        }
+        route => readable(app, peer, audience, route, request).await.unwrap_or_else(Problem::into_response),
+    }
+}
+
+fn with_cors(result: Result<Response, Problem>, role: Role) -> Response {
+    let mut response = result.unwrap_or_else(Problem::into_response);
+    cors::apply(response.headers_mut(), role);
+    response
+}
+
+/// Everything that can only be read.
+async fn readable(
+    app: &App,
+    peer: Peer,
+    audience: Audience,
+    route: Route,
+    request: Request<Incoming>,
+) -> Result<Response, Problem> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Err(Problem::method(request.method(), "GET, HEAD"));
+    }
+    let (head, _) = request.into_parts();
+    if matches!(route, Route::Metrics | Route::Streams) && audience == Audience::Everyone {
+        operator::authorize(app, peer, &head)?;
+    }
+    match route {
+        Route::Index => Ok(page(&pages::INDEX)),
+        Route::Publish => Ok(page(&pages::PUBLISH)),
+        Route::Watch => Ok(page(&pages::WATCH)),
+        Route::Client(asset) => Ok(client(asset)),
+        Route::Streams => Ok(operator::streams(app)),
+        Route::Metrics => operator::metrics(app).await,
+        Route::Healthz => Ok(operator::healthz()),
+        Route::Readyz => operator::readyz(app),
+        Route::Endpoint(..) | Route::Session(_) => Err(Problem::not_found(NoRoute::Unknown.to_string())),
+    }
+}
+
+/// An answer without a body.
+pub fn empty(status: StatusCode) -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = status;
+    response
+}
+
+/// A page may load and talk to this server alone, and no other site may frame it: a click that starts a camera must be
+/// the person's own.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+    media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+const PAGE_HEADERS: [(HeaderName, &str); 4] = [
+    (CONTENT_SECURITY_POLICY, POLICY),
+    (HeaderName::from_static("referrer-policy"), "no-referrer"),
+    (HeaderName::from_static("x-frame-options"), "DENY"),
+    (
+        HeaderName::from_static("permissions-policy"),
+        "camera=(self), microphone=(self), display-capture=(self), geolocation=()",
+    ),
+];
+
+fn page(asset: &Asset) -> Response {
+    let mut response = file(asset);
+    add(response.headers_mut(), &PAGE_HEADERS);
+    response
+}
+
+/// The browser library may be imported by pages of other origins.
+fn client(asset: &Asset) -> Response {
+    let mut response = file(asset);
+    let shared = [
+        (HeaderName::from_static("access-control-allow-origin"), "*"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "cross-origin"),
+    ];
+    add(response.headers_mut(), &shared);
+    response
+}
+
+fn file(asset: &Asset) -> Response {
+    let mut response = Response::new(Bytes::from_static(asset.bytes).into());
+    // A new version must reach the browser at once; the files are small.
+    add(response.headers_mut(), &[(CONTENT_TYPE, asset.content_type), (CACHE_CONTROL, "no-cache")]);
+    response
+}
+
+fn add(headers: &mut HeaderMap, more: &[(HeaderName, &'static str)]) {
+    headers.extend(more.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))));
+}

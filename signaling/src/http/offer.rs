@@ -1,0 +1,201 @@
+//! WHIP and WHEP endpoints: an SDP offer in, a session and an SDP answer out. The two differ by [`Role`] alone.
+
+use super::limits::read_text;
+use super::problem::Problem;
+use super::{App, Peer, Response, empty};
+use crate::auth::open;
+use crate::candidates;
+use crate::media::{Claim, CreateFailure, Ready};
+use crate::random;
+use crate::registry::{self, Admission, Candidacy, FreshIds, Refusal, StreamName, UrlId};
+use crate::sdp::{self, LocalDescription, Offer, OfferError};
+use crate::time::unix_seconds;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Method, Request, StatusCode};
+use sfu::core::plan::{Role, SessionPlan, StreamId};
+use std::time::Instant;
+
+const SDP: &str = "application/sdp";
+const METHODS: &str = "OPTIONS, GET, HEAD, POST";
+/// What the session URLs take.
+pub const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
+const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
+/// Not in RFC 9725 any more, but clients and the working group's test suite look for it.
+pub const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
+
+/// Any request to an endpoint.
+pub async fn endpoint(
+    app: &App,
+    peer: Peer,
+    role: Role,
+    name: StreamName,
+    request: Request<Incoming>,
+) -> Result<Response, Problem> {
+    match *request.method() {
+        Method::POST => post(app, peer, role, name, request).await,
+        Method::GET => Ok(empty(StatusCode::NO_CONTENT)),
+        Method::HEAD => Ok(with_header(empty(StatusCode::OK), CONTENT_TYPE, HeaderValue::from_static(SDP))),
+        Method::OPTIONS => Ok(options()),
+        ref other => Err(Problem::method(other, METHODS)),
+    }
+}
+
+/// The answer to any OPTIONS. Preflights carry no Authorization, so nobody is asked for one.
+pub fn options() -> Response {
+    let response = with_header(empty(StatusCode::OK), ACCEPT_POST, HeaderValue::from_static(SDP));
+    with_header(response, ACCEPT_PATCH, HeaderValue::from_static(FRAGMENT))
+}
+
+fn with_header(mut response: Response, name: HeaderName, value: HeaderValue) -> Response {
+    response.headers_mut().insert(name, value);
+    response
+}
+
+/// The life of an offer: allowed, parsed, planned, admitted, created, answered.
+async fn post(
+    app: &App,
+    peer: Peer,
+    role: Role,
+    name: StreamName,
+    request: Request<Incoming>,
+) -> Result<Response, Problem> {
+    let arrived = Instant::now();
+    let (head, body) = request.into_parts();
+    let credential = app
+        .access
+        .media(&head, peer.remote.ip())
+        .map_err(|denied| Problem::unauthorized(denied.to_string()))?;
+    if !is_content_type(&head.headers, SDP) {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "The body must be an SDP offer with Content-Type: application/sdp.",
+        ));
+    }
+    let offer = Offer::parse(&read_text(body, app.config.limits).await?)?;
+    let plan = sdp::plan(&offer, role, registry::NO_STREAM, registry::NO_EPOCH, &mut random_ssrc)?;
+    let ready = app.media.ready().ok_or(CreateFailure::Unavailable)?;
+    let candidacy = Candidacy { name, credential, plan, ids: fresh_ids()? };
+    let admission = app.media.registry().admit(candidacy, unix_seconds())?;
+    let claim = app.media.create(admission.clone()).await?;
+    let answer = answer(app, peer, &offer, &admission, &claim, &ready)?;
+    let response = created(app, peer, &head, &admission, answer)?;
+    claim.keep();
+    app.metrics.answered(arrived.elapsed());
+    tracing::info!(name = %admission.blob.name, ?role, worker = admission.worker.0, "session created");
+    Ok(response)
+}
+
+/// Compares the media type without case and without parameters, which some clients add.
+pub fn is_content_type(headers: &HeaderMap, wanted: &str) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted)
+}
+
+fn answer(
+    app: &App,
+    peer: Peer,
+    offer: &Offer,
+    admission: &Admission,
+    claim: &Claim,
+    ready: &Ready,
+) -> Result<String, Problem> {
+    let worker = ready.workers.get(usize::from(admission.worker.0));
+    let (worker, created) = worker.zip(claim.created()).ok_or(CreateFailure::Unavailable)?;
+    let candidates = candidates::ordered(&worker.addresses, &app.config.public_ip, peer.local.ip());
+    let local = LocalDescription {
+        ice_ufrag: &created.ice_ufrag,
+        ice_pwd: &created.ice_pwd,
+        fingerprint: ready.fingerprint,
+        candidates: &candidates,
+        origin_id: u64::from_be_bytes(random_bytes()?) >> 1,
+        msid: admission.blob.name.as_str(),
+        cname: &cname(&admission.plan),
+    };
+    Ok(sdp::answer(offer, &admission.plan, &local))
+}
+
+/// One name for all tracks of a stream, so that a player keeps them in step (RFC 3550 §6.5.1).
+fn cname(plan: &SessionPlan) -> String {
+    format!("{:016x}", plan.stream.0)
+}
+
+fn created(
+    app: &App,
+    peer: Peer,
+    head: &Parts,
+    admission: &Admission,
+    answer: String,
+) -> Result<Response, Problem> {
+    let value = |text: String| HeaderValue::try_from(text).map_err(|_| internal());
+    let mut response = Response::new(answer.into());
+    *response.status_mut() = StatusCode::CREATED;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(SDP));
+    headers.insert(LOCATION, value(location(app, peer, head, admission.blob.url))?);
+    headers.insert(ETAG, value(admission.blob.etag())?);
+    Ok(response)
+}
+
+/// Absolute where we know our own name, for node-fetch and redirected clients; else a path without a query, which
+/// OBS and Cloudflare's client also understand. Never the request's query: it may hold a token.
+fn location(app: &App, peer: Peer, head: &Parts, url: UrlId) -> String {
+    if let Some(base) = &app.config.public_url {
+        return format!("{base}/session/{url}");
+    }
+    let here = open::from_this_host(head, peer.remote.ip()).is_ok() && peer.local.ip().is_loopback();
+    match open::authority(head).filter(|_| here) {
+        Some(host) => format!("{}://{host}/session/{url}", if peer.tls { "https" } else { "http" }),
+        None => format!("/session/{url}"),
+    }
+}
+
+fn fresh_ids() -> Result<FreshIds, Problem> {
+    Ok(FreshIds {
+        url: UrlId(random_bytes()?),
+        etag: u64::from_be_bytes(random_bytes()?),
+        stream: StreamId(u64::from_be_bytes(random_bytes()?)),
+    })
+}
+
+fn random_bytes<const N: usize>() -> Result<[u8; N], Problem> {
+    random::bytes().map_err(|_| internal())
+}
+
+/// SSRCs need to be unlikely to collide, no more (RFC 3550 §8.1); the plan checks that they are not 0.
+fn random_ssrc() -> u32 {
+    random::bytes().map_or(1, u32::from_be_bytes)
+}
+
+fn internal() -> Problem {
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "The server could not build its answer; its log says more.",
+    )
+}
+
+impl From<OfferError> for Problem {
+    fn from(error: OfferError) -> Problem {
+        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+        Problem::new(status, error.to_string())
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Problem {
+        let detail = refusal.to_string();
+        match refusal {
+            Refusal::Taken => Problem::new(StatusCode::CONFLICT, detail),
+            Refusal::Unplayable { .. } => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
+            Refusal::Full => Problem::unavailable(detail),
+            Refusal::Blob => Problem::new(StatusCode::BAD_REQUEST, detail),
+        }
+    }
+}
+
+impl From<CreateFailure> for Problem {
+    fn from(failure: CreateFailure) -> Problem {
+        Problem::unavailable(failure.to_string())
+    }
+}

@@ -1,0 +1,357 @@
+//! Signaling's side of the media process: a handle for the HTTP handlers, and the supervisor that keeps the connection,
+//! and under `serve` the process, alive.
+
+mod child;
+mod connection;
+mod frame;
+#[cfg(test)]
+mod tests;
+
+pub use child::Launcher;
+
+use crate::error::StartError;
+use crate::metrics::Metrics;
+use crate::registry::{Admission, Registry, UrlId};
+use crate::shutdown::Shutdown;
+use connection::Context;
+use sfu::control::protocol::{
+    CreateError, Created, Event, Hello, PROTOCOL_VERSION, Request, SessionId, WorkerInfo,
+};
+use sfu::stats::WorkerSnapshot;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+/// OBS gives up its POST after 8 s; the answer must be there before.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A scrape waits so long for fresh numbers, then takes those of the last second.
+const STATS_TIMEOUT: Duration = Duration::from_secs(1);
+/// Commands on their way to the connection; more waiting ones would time out anyway.
+const COMMANDS_MAX: usize = 1024;
+/// A media process opens its socket and greets within this, even with many workers.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// A media process of another configuration or version gets this long to say goodbye to its clients.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_RETRY: Duration = Duration::from_millis(20);
+const BACKOFF_MIN: Duration = Duration::from_millis(250);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// A connection that lasted so long was a good one.
+const STABLE: Duration = Duration::from_secs(10);
+
+/// The registry as handlers and the connection share it. Never held across an await.
+#[derive(Clone, Default)]
+pub struct SharedRegistry(Arc<Mutex<Registry>>);
+
+impl SharedRegistry {
+    /// Exclusive access.
+    pub fn lock(&self) -> MutexGuard<'_, Registry> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What media says of itself while it is connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ready {
+    /// SHA-256 of its certificate.
+    pub fingerprint: [u8; 32],
+    /// Its workers by index.
+    pub workers: Vec<WorkerInfo>,
+}
+
+/// Why media has no session for us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant is its message")]
+pub enum CreateFailure {
+    #[error("The media process is not connected. Try again in a few seconds.")]
+    Unavailable,
+    #[error("The media process did not answer in time. Try again in a few seconds.")]
+    Timeout,
+    #[error("The media process refused the session: {0}.")]
+    Refused(CreateError),
+}
+
+type Reply = oneshot::Sender<Result<Claim, CreateFailure>>;
+
+enum Command {
+    Create { admission: Admission, reply: Reply },
+    Delete(SessionId),
+    Stats(oneshot::Sender<Vec<WorkerSnapshot>>),
+}
+
+/// Where sessions can be ended from: the registry forgets them, media ends them.
+#[derive(Clone)]
+pub struct Place {
+    commands: mpsc::Sender<Command>,
+    registry: SharedRegistry,
+}
+
+impl Place {
+    /// Ends the session behind a URL; whether there was one.
+    pub fn end(&self, url: UrlId) -> bool {
+        let session = self.registry.lock().delete(url);
+        if let Some(session) = session
+            && self.commands.try_send(Command::Delete(session)).is_err()
+        {
+            // Media ends a session by itself when its client goes silent.
+            tracing::warn!(?session, "media takes no commands; the session ends when its client is silent");
+        }
+        session.is_some()
+    }
+
+    fn claim(&self, created: Created, url: UrlId) -> Claim {
+        Claim { created: Some(created), url, place: self.clone() }
+    }
+}
+
+/// A new session that ends again unless somebody keeps it: a client that leaves while media works takes its session
+/// with it, wherever the request was at that moment.
+pub struct Claim {
+    created: Option<Created>,
+    url: UrlId,
+    place: Place,
+}
+
+impl Claim {
+    /// What the answer needs. Dropping the claim still ends the session.
+    pub fn created(&self) -> Option<&Created> {
+        self.created.as_ref()
+    }
+
+    /// The session stays.
+    pub fn keep(mut self) {
+        self.created = None;
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if self.created.is_some() {
+            self.place.end(self.url);
+        }
+    }
+}
+
+/// The handlers' handle.
+#[derive(Clone)]
+pub struct Media {
+    place: Place,
+    ready: watch::Receiver<Option<Arc<Ready>>>,
+}
+
+impl Media {
+    /// Media's facts, while it is connected.
+    pub fn ready(&self) -> Option<Arc<Ready>> {
+        self.ready.borrow().clone()
+    }
+
+    /// The registry.
+    pub fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.place.registry.lock()
+    }
+
+    /// Lets media create what the registry admitted.
+    ///
+    /// # Errors
+    /// It does not; the registry knows.
+    pub async fn create(&self, admission: Admission) -> Result<Claim, CreateFailure> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Create { admission, reply };
+        if let Err(refused) = self.place.commands.try_send(command) {
+            let (mpsc::error::TrySendError::Full(command) | mpsc::error::TrySendError::Closed(command)) =
+                refused;
+            if let Command::Create { admission, .. } = command {
+                self.registry().failed(&admission);
+            }
+            return Err(CreateFailure::Unavailable);
+        }
+        match timeout(CREATE_TIMEOUT, answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(CreateFailure::Unavailable),
+            Err(_) => Err(CreateFailure::Timeout),
+        }
+    }
+
+    /// Ends the session behind a URL; whether there was one.
+    pub fn end(&self, url: UrlId) -> bool {
+        self.place.end(url)
+    }
+
+    /// Asks for fresh counters, which reach the metrics on their way. Gives up after a second.
+    pub async fn refresh_stats(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.ready().is_some() && self.place.commands.try_send(Command::Stats(reply)).is_ok() {
+            let _ = timeout(STATS_TIMEOUT, answer).await;
+        }
+    }
+}
+
+/// Keeps media connected.
+pub struct Supervisor {
+    control: PathBuf,
+    config_hash: u64,
+    launcher: Option<Launcher>,
+    commands: mpsc::Receiver<Command>,
+    ready: watch::Sender<Option<Arc<Ready>>>,
+    context: Context,
+}
+
+impl Supervisor {
+    /// A supervisor and its handle. With a launcher it starts media when none is there.
+    pub fn new(
+        control: PathBuf,
+        config_hash: u64,
+        launcher: Option<Launcher>,
+        metrics: Arc<Metrics>,
+        shutdown: Shutdown,
+    ) -> (Supervisor, Media) {
+        let (sender, commands) = mpsc::channel(COMMANDS_MAX);
+        let (ready, facts) = watch::channel(None);
+        let registry = SharedRegistry::default();
+        let place = Place { commands: sender, registry: registry.clone() };
+        let owns_media = launcher.is_some();
+        let context = Context { place: place.clone(), registry, metrics, shutdown, owns_media };
+        let supervisor = Supervisor { control, config_hash, launcher, commands, ready, context };
+        (supervisor, Media { place, ready: facts })
+    }
+
+    /// Connects for the first time, and starts media if that is ours to do.
+    ///
+    /// # Errors
+    /// Media cannot be started. Without a launcher it may come later, so that is no error.
+    pub async fn first(&mut self) -> Result<Option<(UnixStream, Hello)>, StartError> {
+        match self.establish().await {
+            Ok(connection) => Ok(Some(connection)),
+            Err(_) if self.launcher.is_none() => {
+                tracing::warn!(control = %self.control.display(), "no media process there yet; waiting for it");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Talks, reconnects and restarts until shutdown.
+    pub async fn run(mut self, mut connection: Option<(UnixStream, Hello)>) {
+        let mut backoff = BACKOFF_MIN;
+        let mut shutdown = self.context.shutdown.clone();
+        loop {
+            let since = Instant::now();
+            if let Some((stream, hello)) = connection.take() {
+                self.converse(stream, hello).await;
+            }
+            if shutdown.is_over() {
+                break;
+            }
+            backoff = if since.elapsed() > STABLE { BACKOFF_MIN } else { BACKOFF_MAX.min(backoff * 2) };
+            tokio::select! {
+                () = sleep(backoff) => {}
+                () = shutdown.over() => break,
+            }
+            connection = match self.establish().await {
+                Ok(connection) => Some(connection),
+                Err(error) => {
+                    tracing::debug!(%error, "media is not there");
+                    None
+                }
+            };
+        }
+        if let Some(launcher) = &mut self.launcher {
+            launcher.stop().await;
+        }
+    }
+
+    async fn converse(&mut self, stream: UnixStream, hello: Hello) {
+        let (workers, sessions) = (hello.workers.len(), hello.sessions.len());
+        tracing::info!(workers, sessions, "connected to media");
+        let ready = Ready { fingerprint: hello.fingerprint, workers: hello.workers.clone() };
+        self.context.metrics.media_connected();
+        self.ready.send_replace(Some(Arc::new(ready)));
+        let result = connection::converse(stream, hello, &mut self.commands, &self.context).await;
+        self.ready.send_replace(None);
+        while self.commands.try_recv().is_ok() {}
+        if !self.context.shutdown.is_over() {
+            tracing::error!(?result, "lost the media process; its sessions are gone unless it comes back");
+        }
+    }
+
+    /// A connection to a media process that fits: the one that runs, or a new one.
+    async fn establish(&mut self) -> Result<(UnixStream, Hello), StartError> {
+        if let Some(connection) = self.adopt().await? {
+            return Ok(connection);
+        }
+        let silent = StartError::MediaSilent { path: self.control.clone(), seconds: HELLO_TIMEOUT.as_secs() };
+        let Some(launcher) = &mut self.launcher else { return Err(silent) };
+        launcher.start()?;
+        let deadline = Instant::now() + HELLO_TIMEOUT;
+        while Instant::now() < deadline {
+            if let Some(connection) = self.adopt().await? {
+                return Ok(connection);
+            }
+            if let Some(status) = self.launcher.as_mut().and_then(Launcher::exit_status) {
+                return Err(StartError::MediaEnded(status));
+            }
+            sleep(CONNECT_RETRY).await;
+        }
+        Err(silent)
+    }
+
+    /// The running media process, if there is one and it fits. One that does not fit is drained.
+    async fn adopt(&mut self) -> Result<Option<(UnixStream, Hello)>, StartError> {
+        let Ok(mut stream) = UnixStream::connect(&self.control).await else { return Ok(None) };
+        let ours = nix::unistd::geteuid().as_raw();
+        if !stream.peer_cred().is_ok_and(|peer| peer.uid() == ours) {
+            return Err(StartError::Media(format!(
+                "another user's process listens on {}. Choose another path with --control",
+                self.control.display()
+            )));
+        }
+        let Ok(Ok(frame)) = timeout(HELLO_TIMEOUT, frame::read(&mut stream)).await else { return Ok(None) };
+        match judge(&frame) {
+            Ok(hello) if hello.config_hash == self.config_hash => Ok(Some((stream, hello))),
+            Ok(hello) if self.launcher.is_none() => {
+                tracing::warn!(
+                    "media runs with other addresses, ports or cores than this configuration says"
+                );
+                Ok(Some((stream, hello)))
+            }
+            Ok(_) => drain(stream).await.map(|()| None).map_err(|_| StartError::MediaStuck(PROTOCOL_VERSION)),
+            Err(version) => drain(stream).await.map(|()| None).map_err(|_| StartError::MediaStuck(version)),
+        }
+    }
+}
+
+/// The hello of a media process that speaks our protocol, or else its version.
+fn judge(frame: &[u8]) -> Result<Hello, u32> {
+    // An event's number, then the hello's first field: the part that every version can read.
+    let version = postcard::take_from_bytes::<(u32, u32)>(frame).map_or(0, |((_, version), _)| version);
+    match postcard::from_bytes(frame) {
+        Ok(Event::Hello(hello)) if version == PROTOCOL_VERSION => Ok(hello),
+        _ => Err(version),
+    }
+}
+
+/// Asks a media process to end, and waits until it did: its successor needs the socket and the ports.
+async fn drain(mut stream: UnixStream) -> io::Result<()> {
+    tracing::warn!("the running media process has another version or configuration; draining it");
+    let pid = stream.peer_cred()?.pid();
+    frame::write(&mut stream, &Request::Shutdown).await?;
+    let ended = async {
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
+        while pid.is_some_and(is_alive) {
+            sleep(CONNECT_RETRY).await;
+        }
+        Ok(())
+    };
+    timeout(DRAIN_TIMEOUT, ended).await?
+}
+
+/// Whether a process still holds its files. One that ended and waits for its parent to ask (proc(5), state Z) does not,
+/// and in a container nobody may ever ask.
+fn is_alive(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}

@@ -1,0 +1,161 @@
+use super::*;
+use crate::auth::Credential;
+use crate::registry::{Candidacy, FreshIds, NO_EPOCH, NO_STREAM, StreamName};
+use crate::shutdown::{self, Stop};
+use sfu::control::protocol::WorkerIndex;
+use sfu::core::plan::{DtlsRole, RemoteTransport, Role, SessionPlan, StreamId};
+use tokio::net::UnixListener;
+
+/// A supervisor without a launcher, and the socket at which its media process listens.
+struct World {
+    listener: UnixListener,
+    supervisor: Supervisor,
+    media: Media,
+    _stop: Stop,
+}
+
+fn world(name: &str) -> World {
+    let path = std::env::temp_dir().join(format!("uringcast-media-{}-{name}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).expect("socket");
+    let metrics = Arc::new(Metrics::new().expect("metrics"));
+    let (stop, shutdown) = shutdown::channel();
+    let (supervisor, media) = Supervisor::new(path, 0, None, metrics, shutdown);
+    World { listener, supervisor, media, _stop: stop }
+}
+
+fn hello(protocol: u32) -> Event {
+    let workers = vec![WorkerInfo { core: 0, addresses: Vec::new() }];
+    Event::Hello(Hello { protocol, config_hash: 0, fingerprint: [0; 32], workers, sessions: Vec::new() })
+}
+
+async fn next_request(stream: &mut UnixStream) -> Request {
+    loop {
+        let bytes = frame::read(stream).await.expect("frame");
+        let request = postcard::from_bytes(&bytes).expect("request");
+        if request != Request::Stats {
+            return request;
+        }
+    }
+}
+
+fn admit(media: &Media) -> Admission {
+    let remote = RemoteTransport {
+        ice_ufrag: "abcd".into(),
+        ice_pwd: "p".repeat(22),
+        fingerprint: [0; 32],
+        dtls_role: DtlsRole::Passive,
+    };
+    let plan = SessionPlan {
+        role: Role::Viewer,
+        stream: NO_STREAM,
+        epoch: NO_EPOCH,
+        remote,
+        sections: Vec::new(),
+        blob: Vec::new(),
+    };
+    let name = StreamName::parse("demo").expect("name");
+    let ids = FreshIds { url: UrlId([1; 16]), etag: 1, stream: StreamId(1) };
+    let candidacy = Candidacy { name, credential: Credential::Open, plan, ids };
+    media.registry().admit(candidacy, 0).expect("admission")
+}
+
+/// Connects, and hands out media's end after its hello.
+async fn connected(world: World) -> (UnixListener, UnixStream, Media, Stop) {
+    let World { listener, mut supervisor, media, _stop } = world;
+    let accepted = async {
+        let (mut stream, _) = listener.accept().await.expect("accept");
+        frame::write(&mut stream, &hello(PROTOCOL_VERSION)).await.expect("hello");
+        stream
+    };
+    let (first, stream) = tokio::join!(supervisor.first(), accepted);
+    tokio::spawn(supervisor.run(first.expect("start")));
+    while media.ready().is_none() || media.registry().worker_count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    (listener, stream, media, _stop)
+}
+
+async fn agree(stream: &mut UnixStream) -> SessionId {
+    let Request::Create { request, worker, .. } = next_request(stream).await else { panic!("no create") };
+    let session = SessionId { worker, slot: 9, generation: 1 };
+    let created = Created { session, ice_ufrag: "u".into(), ice_pwd: "p".into() };
+    frame::write(stream, &Event::Created { request, result: Ok(created) }).await.expect("created");
+    session
+}
+
+#[tokio::test]
+async fn a_kept_session_lives_and_an_unclaimed_one_is_ended() {
+    let (_listener, mut stream, media, _stop) = connected(world("claim")).await;
+    let (claim, _) = tokio::join!(media.create(admit(&media)), agree(&mut stream));
+    claim.expect("created").keep();
+    assert_eq!(media.registry().counts(0).viewers, 1);
+    assert!(media.end(UrlId([1; 16])));
+    let kept = SessionId { worker: WorkerIndex(0), slot: 9, generation: 1 };
+    assert_eq!(next_request(&mut stream).await, Request::Delete { session: kept });
+
+    let (claim, session) = tokio::join!(media.create(admit(&media)), agree(&mut stream));
+    drop(claim.expect("created"));
+    assert_eq!(next_request(&mut stream).await, Request::Delete { session });
+    assert_eq!(media.registry().counts(0).viewers, 0);
+}
+
+#[tokio::test]
+async fn a_broken_connection_fails_those_who_wait() {
+    let (_listener, mut stream, media, _stop) = connected(world("broken")).await;
+    let broken = async {
+        next_request(&mut stream).await;
+        drop(stream);
+    };
+    let (claim, ()) = tokio::join!(media.create(admit(&media)), broken);
+    assert_eq!(claim.err(), Some(CreateFailure::Unavailable));
+    assert!(media.ready().is_none());
+    assert_eq!(media.registry().worker_count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_media_process_of_another_version_is_asked_to_end() {
+    let World { listener, mut supervisor, _stop, .. } = world("version");
+    let old = async {
+        let (mut stream, _) = listener.accept().await.expect("accept");
+        frame::write(&mut stream, &hello(PROTOCOL_VERSION + 1)).await.expect("hello");
+        let request = next_request(&mut stream).await;
+        drop(listener);
+        request
+    };
+    let first = async {
+        // The peer is this very test, which does not end: the wait for that must be bounded.
+        timeout(DRAIN_TIMEOUT * 2, supervisor.first()).await.expect("bounded")
+    };
+    let (first, request) = tokio::join!(first, old);
+    assert_eq!(request, Request::Shutdown);
+    assert!(first.expect("it may come later").is_none());
+}
+
+#[test]
+fn a_process_that_ended_is_not_alive_even_before_its_parent_asks() {
+    assert!(is_alive(std::process::id() as i32));
+    let mut child = std::process::Command::new("true").spawn().expect("true");
+    let pid = child.id() as i32;
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while is_alive(pid) && std::time::Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    assert!(!is_alive(pid));
+    child.wait().expect("wait");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_media_process_that_does_not_answer_is_given_up_after_five_seconds() {
+    let (_listener, mut stream, media, _stop) = connected(world("timeout")).await;
+    let silent = async {
+        next_request(&mut stream).await;
+        std::future::pending::<()>().await;
+    };
+    let started = Instant::now();
+    tokio::select! {
+        claim = media.create(admit(&media)) => assert_eq!(claim.err(), Some(CreateFailure::Timeout)),
+        () = silent => {}
+    }
+    assert_eq!(started.elapsed().as_secs(), 5);
+}

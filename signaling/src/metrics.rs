@@ -1,0 +1,404 @@
+//! `/metrics`: what the workers count, what the registry knows and what HTTP counts, as Prometheus families.
+
+use crate::registry::Counts;
+use prometheus::core::Collector;
+use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::{Encoder, Histogram, HistogramOpts, IntCounterVec, Opts, TextEncoder};
+use sfu::control::protocol::EndReason;
+use sfu::core::plan::Role;
+use sfu::stats::{DropReason, HistogramSnapshot, JoinPhase, WorkerSnapshot};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A family of the media process or of the registry.
+#[derive(Debug, Clone, Copy)]
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    kind: MetricType,
+}
+
+const fn counter(name: &'static str, help: &'static str) -> Family {
+    Family { name, help, kind: MetricType::COUNTER }
+}
+
+const fn gauge(name: &'static str, help: &'static str) -> Family {
+    Family { name, help, kind: MetricType::GAUGE }
+}
+
+const fn histogram(name: &'static str, help: &'static str) -> Family {
+    Family { name, help, kind: MetricType::HISTOGRAM }
+}
+
+const BUILD_INFO: Family = gauge("uringcast_build_info", "Always 1; the version is a label.");
+const MEDIA_UP: Family = gauge("uringcast_media_up", "Whether the media process is connected.");
+const SESSIONS: Family = gauge("uringcast_sessions", "Sessions by role.");
+const STREAMS: Family = gauge("uringcast_streams", "Streams that somebody publishes now.");
+const VIEWERS: Family = gauge("uringcast_viewers", "Sessions that watch.");
+const RTP_PACKETS: Family =
+    counter("uringcast_rtp_packets_total", "RTP packets from publishers (in) and to viewers (out).");
+const RTP_BYTES: Family =
+    counter("uringcast_rtp_bytes_total", "Bytes of RTP packets from publishers (in) and to viewers (out).");
+const RTP_LOST: Family = counter(
+    "uringcast_rtp_lost_packets_total",
+    "Packets of publishers that never came, after retransmission.",
+);
+const RETRANSMITTED: Family =
+    counter("uringcast_retransmitted_packets_total", "Packets sent again to viewers after a NACK.");
+const DROPPED: Family =
+    counter("uringcast_dropped_packets_total", "Datagrams and packets dropped, by reason.");
+const KEYFRAME_REQUESTS: Family =
+    counter("uringcast_keyframe_requests_total", "Key-frame requests sent to publishers.");
+const MESH_DROPPED: Family =
+    counter("uringcast_mesh_dropped_packets_total", "Packets that found the ring to another worker full.");
+const FORWARD_LATENCY: Family = histogram(
+    "uringcast_forward_latency_seconds",
+    "From the arrival of a datagram until its last copy was handed to the kernel.",
+);
+const JOIN: Family =
+    histogram("uringcast_join_seconds", "How long a join took until this phase; answer is the HTTP request.");
+const WORKER_BUSY: Family =
+    gauge("uringcast_worker_busy_ratio", "Share of the last second that a worker worked.");
+const WORKER_SESSIONS: Family = gauge("uringcast_worker_sessions", "Sessions on a worker.");
+const HTTP_REQUESTS: Family =
+    counter("uringcast_http_requests_total", "HTTP requests by route and status code.");
+const HTTP_REFUSED: Family = counter(
+    "uringcast_http_connections_closed_total",
+    "HTTP connections closed because they were too many or sent their request too slowly.",
+);
+const SESSIONS_ENDED: Family =
+    counter("uringcast_sessions_ended_total", "Sessions that ended, by role and reason.");
+
+/// Seconds from a POST to its 201: mostly one turn of the control socket, seconds when media is stuck.
+const ANSWER_BOUNDS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
+
+/// Why an HTTP connection was closed by us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionClosed {
+    /// The limit was reached and this one had been idle longest.
+    Evicted,
+    /// The limit was reached and none could be evicted.
+    Refused,
+    /// It did not finish a handshake or a request in time, or stayed idle too long.
+    Timeout,
+}
+
+impl ConnectionClosed {
+    fn label(self) -> &'static str {
+        match self {
+            ConnectionClosed::Evicted => "evicted",
+            ConnectionClosed::Refused => "refused",
+            ConnectionClosed::Timeout => "timeout",
+        }
+    }
+}
+
+/// Every counter of signaling, and the last report of media.
+pub struct Metrics {
+    http_requests: IntCounterVec,
+    connections_closed: IntCounterVec,
+    sessions_ended: IntCounterVec,
+    answer: Histogram,
+    media: Mutex<MediaReport>,
+}
+
+/// The workers' counters. A worker or media process that starts anew counts from 0, so what its predecessor had
+/// counted is kept: a sum that goes backwards would look like a burst of traffic.
+#[derive(Default)]
+struct MediaReport {
+    latest: Vec<WorkerSnapshot>,
+    retired: WorkerSnapshot,
+}
+
+impl Metrics {
+    /// All zero.
+    ///
+    /// # Errors
+    /// A family is declared wrongly.
+    pub fn new() -> Result<Metrics, prometheus::Error> {
+        let vector =
+            |family: Family, labels: &[&str]| IntCounterVec::new(Opts::new(family.name, family.help), labels);
+        let answer = HistogramOpts::new(JOIN.name, JOIN.help).buckets(ANSWER_BOUNDS.to_vec());
+        Ok(Metrics {
+            http_requests: vector(HTTP_REQUESTS, &["route", "code"])?,
+            connections_closed: vector(HTTP_REFUSED, &["reason"])?,
+            sessions_ended: vector(SESSIONS_ENDED, &["role", "reason"])?,
+            answer: Histogram::with_opts(answer)?,
+            media: Mutex::default(),
+        })
+    }
+
+    /// One HTTP request was answered. `route` is one of the router's own words.
+    pub fn http_request(&self, route: &'static str, code: u16) {
+        self.http_requests.with_label_values(&[route, &code.to_string()]).inc();
+    }
+
+    /// An HTTP connection was closed by us.
+    pub fn connection_closed(&self, why: ConnectionClosed) {
+        self.connections_closed.with_label_values(&[why.label()]).inc();
+    }
+
+    /// A session ended; its role is unknown if signaling never knew it.
+    pub fn session_ended(&self, role: Option<Role>, reason: EndReason) {
+        let role = role.map_or("unknown", role_label);
+        self.sessions_ended.with_label_values(&[role, reason.label()]).inc();
+    }
+
+    /// An offer was answered with 201.
+    pub fn answered(&self, after: Duration) {
+        self.answer.observe(after.as_secs_f64());
+    }
+
+    /// A media process greeted: its counters may begin anew.
+    pub fn media_connected(&self) {
+        self.media().retire();
+    }
+
+    /// The workers' counters of this moment.
+    pub fn report(&self, snapshots: &[WorkerSnapshot]) {
+        self.media().report(snapshots);
+    }
+
+    fn media(&self) -> MutexGuard<'_, MediaReport> {
+        self.media.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The text of `/metrics`.
+    ///
+    /// # Errors
+    /// A family is declared wrongly.
+    pub fn render(&self, counts: Counts, media_up: bool) -> Result<Vec<u8>, prometheus::Error> {
+        let mut families = vec![
+            family(BUILD_INFO, vec![gauge_metric(&[("version", env!("CARGO_PKG_VERSION"))], 1.0)]),
+            family(MEDIA_UP, vec![gauge_metric(&[], f64::from(u8::from(media_up)))]),
+            family(
+                SESSIONS,
+                vec![
+                    gauge_metric(&[("role", role_label(Role::Publisher))], counts.publishers as f64),
+                    gauge_metric(&[("role", role_label(Role::Viewer))], counts.viewers as f64),
+                ],
+            ),
+            family(STREAMS, vec![gauge_metric(&[], counts.streams as f64)]),
+            family(VIEWERS, vec![gauge_metric(&[], counts.viewers as f64)]),
+        ];
+        families.extend(self.media().families(&self.answer));
+        families.extend(self.http_requests.collect());
+        families.extend(self.connections_closed.collect());
+        families.extend(self.sessions_ended.collect());
+        families.retain(|family| !family.get_metric().is_empty());
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&families, &mut text)?;
+        Ok(text)
+    }
+}
+
+impl MediaReport {
+    fn retire(&mut self) {
+        for snapshot in std::mem::take(&mut self.latest) {
+            add(&mut self.retired, &snapshot);
+        }
+    }
+
+    fn report(&mut self, snapshots: &[WorkerSnapshot]) {
+        for (before, now) in self.latest.iter().zip(snapshots) {
+            if now.elapsed_ns < before.elapsed_ns {
+                add(&mut self.retired, before);
+            }
+        }
+        self.latest = snapshots.to_vec();
+    }
+
+    fn total(&self) -> WorkerSnapshot {
+        let mut total = self.retired.clone();
+        for snapshot in &self.latest {
+            add(&mut total, snapshot);
+        }
+        total
+    }
+
+    fn families(&self, answer: &Histogram) -> Vec<MetricFamily> {
+        let total = self.total();
+        let directions = |packets_in: u64, packets_out: u64| {
+            vec![
+                counter_metric(&[("direction", "in")], packets_in),
+                counter_metric(&[("direction", "out")], packets_out),
+            ]
+        };
+        let dropped = DropReason::ALL.iter().zip(total.dropped);
+        let dropped = dropped.map(|(reason, count)| counter_metric(&[("reason", reason.label())], count));
+        vec![
+            family(RTP_PACKETS, directions(total.rtp_packets_in, total.rtp_packets_out)),
+            family(RTP_BYTES, directions(total.rtp_bytes_in, total.rtp_bytes_out)),
+            family(RTP_LOST, vec![counter_metric(&[], total.rtp_lost_packets)]),
+            family(RETRANSMITTED, vec![counter_metric(&[], total.retransmitted_packets)]),
+            family(DROPPED, dropped.collect()),
+            family(KEYFRAME_REQUESTS, vec![counter_metric(&[], total.keyframe_requests)]),
+            family(MESH_DROPPED, vec![counter_metric(&[], total.mesh_dropped_packets)]),
+            family(FORWARD_LATENCY, vec![histogram_metric(&[], &total.forward_latency)]),
+            family(JOIN, join_metrics(&total, answer)),
+            family(WORKER_BUSY, self.per_worker(|worker| worker.busy_ratio)),
+            family(WORKER_SESSIONS, self.per_worker(|worker| (worker.publishers + worker.viewers) as f64)),
+        ]
+    }
+
+    fn per_worker(&self, value: impl Fn(&WorkerSnapshot) -> f64) -> Vec<Metric> {
+        let workers = self.latest.iter().enumerate();
+        workers
+            .map(|(index, worker)| gauge_metric(&[("worker", &index.to_string())], value(worker)))
+            .collect()
+    }
+}
+
+/// The phases that media measured, and `answer`, which is ours.
+fn join_metrics(total: &WorkerSnapshot, answer: &Histogram) -> Vec<Metric> {
+    let mut metrics: Vec<Metric> =
+        answer.collect().iter().flat_map(|family| family.get_metric().to_vec()).collect();
+    for metric in &mut metrics {
+        metric.set_label(labels(&[("phase", "answer")]));
+    }
+    let phases = JoinPhase::ALL.iter().zip(&total.join);
+    metrics.extend(phases.map(|(phase, seconds)| histogram_metric(&[("phase", phase.label())], seconds)));
+    metrics
+}
+
+fn add(total: &mut WorkerSnapshot, more: &WorkerSnapshot) {
+    total.rtp_packets_in += more.rtp_packets_in;
+    total.rtp_bytes_in += more.rtp_bytes_in;
+    total.rtp_packets_out += more.rtp_packets_out;
+    total.rtp_bytes_out += more.rtp_bytes_out;
+    total.rtp_lost_packets += more.rtp_lost_packets;
+    total.retransmitted_packets += more.retransmitted_packets;
+    total.keyframe_requests += more.keyframe_requests;
+    total.mesh_dropped_packets += more.mesh_dropped_packets;
+    for (total, more) in total.dropped.iter_mut().zip(more.dropped) {
+        *total += more;
+    }
+    add_histogram(&mut total.forward_latency, &more.forward_latency);
+    for (total, more) in total.join.iter_mut().zip(&more.join) {
+        add_histogram(total, more);
+    }
+}
+
+fn add_histogram(total: &mut HistogramSnapshot, more: &HistogramSnapshot) {
+    if total.counts.is_empty() {
+        *total = more.clone();
+    } else if total.bounds == more.bounds {
+        total.sum += more.sum;
+        for (total, more) in total.counts.iter_mut().zip(&more.counts) {
+            *total += more;
+        }
+    }
+}
+
+fn role_label(role: Role) -> &'static str {
+    match role {
+        Role::Publisher => "publisher",
+        Role::Viewer => "viewer",
+    }
+}
+
+fn labels(pairs: &[(&str, &str)]) -> Vec<LabelPair> {
+    let pair = |&(name, value): &(&str, &str)| {
+        let mut pair = LabelPair::default();
+        pair.set_name(name.to_owned());
+        pair.set_value(value.to_owned());
+        pair
+    };
+    pairs.iter().map(pair).collect()
+}
+
+fn family(declared: Family, metrics: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(declared.name.to_owned());
+    family.set_help(declared.help.to_owned());
+    family.set_field_type(declared.kind);
+    family.set_metric(metrics);
+    family
+}
+
+fn counter_metric(label: &[(&str, &str)], value: u64) -> Metric {
+    let mut counter = Counter::default();
+    counter.set_value(value as f64);
+    let mut metric = Metric::from_label(labels(label));
+    metric.set_counter(counter);
+    metric
+}
+
+fn gauge_metric(label: &[(&str, &str)], value: f64) -> Metric {
+    let mut gauge = Gauge::default();
+    gauge.set_value(value);
+    let mut metric = Metric::from_label(labels(label));
+    metric.set_gauge(gauge);
+    metric
+}
+
+fn histogram_metric(label: &[(&str, &str)], snapshot: &HistogramSnapshot) -> Metric {
+    let mut cumulative = 0;
+    let mut buckets = Vec::with_capacity(snapshot.bounds.len());
+    for (bound, count) in snapshot.bounds.iter().zip(&snapshot.counts) {
+        cumulative += count;
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(*bound);
+        bucket.set_cumulative_count(cumulative);
+        buckets.push(bucket);
+    }
+    let mut histogram = prometheus::proto::Histogram::default();
+    histogram.set_sample_count(snapshot.counts.iter().sum());
+    histogram.set_sample_sum(snapshot.sum);
+    histogram.set_bucket(buckets);
+    let mut metric = Metric::from_label(labels(label));
+    metric.set_histogram(histogram);
+    metric
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(metrics: &Metrics) -> String {
+        String::from_utf8(metrics.render(Counts::default(), true).expect("render")).expect("text")
+    }
+
+    fn snapshot(elapsed_ns: u64, packets: u64) -> WorkerSnapshot {
+        let forward_latency =
+            HistogramSnapshot { bounds: vec![0.001, 0.01], counts: vec![packets, 1, 0], sum: 0.5 };
+        WorkerSnapshot { elapsed_ns, rtp_packets_out: packets, forward_latency, ..WorkerSnapshot::default() }
+    }
+
+    #[test]
+    fn workers_are_added_up_and_histograms_cumulated() {
+        let metrics = Metrics::new().expect("metrics");
+        metrics.report(&[snapshot(1, 10), snapshot(1, 5)]);
+        let text = text(&metrics);
+        assert!(text.contains("uringcast_rtp_packets_total{direction=\"out\"} 15\n"), "{text}");
+        assert!(text.contains("uringcast_forward_latency_seconds_bucket{le=\"0.001\"} 15\n"), "{text}");
+        assert!(text.contains("uringcast_forward_latency_seconds_bucket{le=\"+Inf\"} 17\n"), "{text}");
+        assert!(text.contains("uringcast_worker_sessions{worker=\"1\"} 0\n"), "{text}");
+    }
+
+    #[test]
+    fn counters_do_not_go_back_when_a_worker_or_media_starts_anew() {
+        let metrics = Metrics::new().expect("metrics");
+        metrics.report(&[snapshot(10, 100), snapshot(10, 50)]);
+        metrics.report(&[snapshot(11, 110), snapshot(1, 1)]);
+        assert!(text(&metrics).contains("uringcast_rtp_packets_total{direction=\"out\"} 161\n"));
+        metrics.media_connected();
+        assert!(text(&metrics).contains("uringcast_rtp_packets_total{direction=\"out\"} 161\n"));
+        metrics.report(&[snapshot(20, 2)]);
+        assert!(text(&metrics).contains("uringcast_rtp_packets_total{direction=\"out\"} 163\n"));
+    }
+
+    #[test]
+    fn own_counters_carry_only_closed_labels() {
+        let metrics = Metrics::new().expect("metrics");
+        metrics.http_request("whip", 201);
+        metrics.session_ended(Some(Role::Viewer), EndReason::ConsentExpired);
+        metrics.answered(Duration::from_millis(3));
+        let text = text(&metrics);
+        assert!(text.contains("uringcast_http_requests_total{code=\"201\",route=\"whip\"} 1\n"), "{text}");
+        assert!(
+            text.contains("uringcast_sessions_ended_total{reason=\"consent_expired\",role=\"viewer\"} 1\n")
+        );
+        assert!(text.contains("uringcast_join_seconds_bucket{phase=\"answer\",le=\"0.005\"} 1\n"), "{text}");
+    }
+}

@@ -1,0 +1,43 @@
+// What the three pages share.
+
+/** `/watch/demo` → `demo` */
+export const streamName = () => decodeURIComponent(location.pathname.split('/')[2] ?? '');
+
+/** `('watch', 'demo')` → `/watch/demo` */
+export const pathTo = (page, name) => `/${page}/${encodeURIComponent(name)}`;
+
+const TOKEN = 'uringcast-token';
+
+/** The token that was typed into this tab, or null. */
+export const savedToken = () => sessionStorage.getItem(TOKEN);
+
+/** Asks for a token and keeps it in this tab. Resolves with null if the person gave none. */
+export function askToken(why) {
+  const dialog = document.createElement('dialog');
+  dialog.innerHTML = `
+    <form method="dialog">
+      <h2>A token is needed</h2>
+      <p class="quiet"></p>
+      <label>Token <input type="password" name="token" autocomplete="off" required></label>
+      <div class="bar"><button class="main" value="ok">Continue</button><button value="cancel" formnovalidate>Cancel</button></div>
+    </form>`;
+  dialog.querySelector('p').textContent = why;
+  document.body.append(dialog);
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener('close', () => {
+      const token = dialog.returnValue === 'ok' ? dialog.querySelector('input').value.trim() : '';
+      dialog.remove();
+      if (token) sessionStorage.setItem(TOKEN, token);
+      resolve(token || null);
+    });
+  });
+}
+
+/** `{kbps: 1834, width: 1280, …}` → `1280 × 720 · 30 fps · 1.8 Mbit/s · VP8` */
+export function statsInWords(stats) {
+  if (!stats) return '';
+  const { kbps, width, height, fps, codec } = stats;
+  const rate = kbps >= 1000 ? `${(kbps / 1000).toFixed(1)} Mbit/s` : `${Math.round(kbps)} kbit/s`;
+  return [width && `${width} × ${height}`, fps && `${Math.round(fps)} fps`, rate, codec].filter(Boolean).join(' · ');
+}

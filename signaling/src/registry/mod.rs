@@ -1,0 +1,354 @@
+//! Which streams and sessions live, and who may join them. Sans-IO: time and random numbers are arguments.
+//!
+//! A session goes through [`Registry::admit`], then media creates it, then [`Registry::created`] or
+//! [`Registry::failed`]. What media says afterwards comes in by the methods named like its events. Media is the owner
+//! of the truth: [`Registry::rebuild`] takes it over whole.
+
+mod blob;
+mod name;
+mod placement;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+pub use blob::{Blob, UrlId};
+pub use name::{NameError, StreamName};
+
+use crate::auth::Credential;
+use placement::WorkerLoad;
+use sfu::control::protocol::{SessionId, SessionInfo, WorkerIndex};
+use sfu::core::codec::{Codec, MediaKind};
+use sfu::core::plan::{Epoch, Role, SessionPlan, StreamId};
+use sfu::stats::WorkerSnapshot;
+use std::collections::HashMap;
+use stream::{Publisher, Stream};
+
+/// Why a session is not admitted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant is its message")]
+pub enum Refusal {
+    #[error(
+        "Somebody already publishes this stream. Choose another name, wait until they stop, or send the API token, which takes the name over."
+    )]
+    Taken,
+    #[error(
+        "The stream's {kind} is {published}, and the player offers {offered}. Use a player that decodes it, or let the publisher send another codec or profile (H264 Constrained Baseline and VP8 play everywhere)."
+    )]
+    Unplayable { kind: MediaKind, published: String, offered: String },
+    #[error("Every media worker is full. Try again later, or use another server.")]
+    Full,
+    #[error("The session's facts do not fit into its plan. Use a shorter stream name.")]
+    Blob,
+}
+
+/// Who wants in.
+pub struct Candidacy {
+    /// To which stream.
+    pub name: StreamName,
+    /// On what ground.
+    pub credential: Credential,
+    /// From the offer; stream, epoch and blob are filled in here.
+    pub plan: SessionPlan,
+    /// Fresh random numbers.
+    pub ids: FreshIds,
+}
+
+/// Random numbers for one admission.
+#[derive(Debug, Clone, Copy)]
+pub struct FreshIds {
+    /// For the session's URL.
+    pub url: UrlId,
+    /// For its entity tag.
+    pub etag: u64,
+    /// For the stream, if it is a new one.
+    pub stream: StreamId,
+}
+
+/// A session that media is to create.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    /// Where.
+    pub worker: WorkerIndex,
+    /// What.
+    pub plan: SessionPlan,
+    /// What we know about it.
+    pub blob: Blob,
+}
+
+/// A session that lives in media.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// Publisher or viewer.
+    pub role: Role,
+    /// The client's ICE user name fragment; another one in a PATCH means an ICE restart.
+    pub remote_ufrag: String,
+    /// Our facts.
+    pub blob: Blob,
+    /// Its URL was deleted or it was replaced; media has been told and will say when it is gone.
+    deleted: bool,
+}
+
+/// A row of the list of streams.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveStream {
+    /// Its name.
+    pub name: StreamName,
+    /// What arrives.
+    pub codecs: Vec<Codec>,
+    /// Sessions that watch.
+    pub viewers: usize,
+    /// Since when, in Unix seconds.
+    pub since: u64,
+}
+
+/// Sessions by role, and live streams.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Publisher sessions.
+    pub publishers: usize,
+    /// Viewer sessions.
+    pub viewers: usize,
+    /// Streams that somebody publishes now.
+    pub streams: usize,
+}
+
+/// Every stream and session.
+#[derive(Default)]
+pub struct Registry {
+    streams: HashMap<StreamName, Stream>,
+    sessions: HashMap<SessionId, Session>,
+    urls: HashMap<UrlId, SessionId>,
+    workers: Vec<WorkerLoad>,
+}
+
+impl Registry {
+    /// Decides whether a session may be created and where. A publisher's epoch is above all earlier ones.
+    ///
+    /// # Errors
+    /// It may not; the words name the cure.
+    pub fn admit(&mut self, candidacy: Candidacy, now: u64) -> Result<Admission, Refusal> {
+        let Candidacy { name, credential, mut plan, ids } = candidacy;
+        if let Some(stream) = self.streams.get(&name) {
+            match plan.role {
+                Role::Publisher => stream.may_publish(credential, now)?,
+                Role::Viewer => stream.may_watch(&plan, now)?,
+            }
+        }
+        let worker = placement::least_loaded(&self.workers).ok_or(Refusal::Full)?;
+        let blob = Blob { url: ids.url, name: name.clone(), etag: ids.etag, credential, created: now };
+        plan.blob = postcard::to_stdvec(&blob).map_err(|_| Refusal::Blob)?;
+        let stream = self.streams.entry(name).or_insert_with(|| Stream::new(ids.stream));
+        stream.pending += 1;
+        plan.stream = stream.id;
+        if plan.role == Role::Publisher {
+            // The clock keeps epochs rising over restarts of signaling, which forgets those of publishers that left.
+            stream.epoch = Epoch(now.max(stream.epoch.0 + 1));
+            plan.epoch = stream.epoch;
+        }
+        self.load(worker, |load| load.sessions += 1);
+        Ok(Admission { worker, plan, blob })
+    }
+
+    /// Media has created what was admitted.
+    pub fn created(&mut self, admission: Admission, session: SessionId) {
+        self.settle(&admission);
+        let info = SessionInfo {
+            session,
+            plan: admission.plan,
+            connected: false,
+            silent: false,
+            codecs: Vec::new(),
+        };
+        self.insert(info, admission.blob);
+    }
+
+    /// Media has not created what was admitted.
+    pub fn failed(&mut self, admission: &Admission) {
+        self.settle(admission);
+        self.load(admission.worker, |load| load.sessions = load.sessions.saturating_sub(1));
+        self.sweep(&admission.blob.name);
+    }
+
+    fn settle(&mut self, admission: &Admission) {
+        if let Some(stream) = self.streams.get_mut(&admission.blob.name) {
+            stream.pending = stream.pending.saturating_sub(1);
+        }
+    }
+
+    fn insert(&mut self, info: SessionInfo, blob: Blob) {
+        let plan = info.plan;
+        let stream = self.streams.entry(blob.name.clone()).or_insert_with(|| Stream::new(plan.stream));
+        match plan.role {
+            Role::Viewer => stream.viewers += 1,
+            Role::Publisher => {
+                stream.epoch = stream.epoch.max(plan.epoch);
+                stream.publishers.push(Publisher {
+                    session: info.session,
+                    epoch: plan.epoch,
+                    created: blob.created,
+                    connected: info.connected,
+                    silent: info.silent,
+                    arriving: info.codecs,
+                    planned: codecs_of(&plan),
+                });
+            }
+        }
+        self.urls.insert(blob.url, info.session);
+        let session = Session { role: plan.role, remote_ufrag: plan.remote.ice_ufrag, blob, deleted: false };
+        self.sessions.insert(info.session, session);
+    }
+
+    /// The session behind a URL.
+    pub fn session(&self, url: UrlId) -> Option<&Session> {
+        self.sessions.get(self.urls.get(&url)?)
+    }
+
+    /// Takes a URL away; the session that media must end.
+    pub fn delete(&mut self, url: UrlId) -> Option<SessionId> {
+        let session = *self.urls.get(&url)?;
+        self.retire(session);
+        Some(session)
+    }
+
+    /// Forgets a session's URL and its place in the stream; its worker's slot is free when media says so.
+    fn retire(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| !session.deleted) else { return };
+        session.deleted = true;
+        let (url, name, role) = (session.blob.url, session.blob.name.clone(), session.role);
+        self.urls.remove(&url);
+        if let Some(stream) = self.streams.get_mut(&name) {
+            match role {
+                Role::Viewer => stream.viewers = stream.viewers.saturating_sub(1),
+                Role::Publisher => stream.publishers.retain(|publisher| publisher.session != id),
+            }
+        }
+        self.sweep(&name);
+    }
+
+    /// A session's transport is up. A publisher takes its name over now: the sessions to end.
+    pub fn connected(&mut self, id: SessionId) -> Vec<SessionId> {
+        let Some(publisher) = self.publisher(id) else { return Vec::new() };
+        publisher.connected = true;
+        let epoch = publisher.epoch;
+        let older = self.siblings(id).filter(|publisher| publisher.epoch < epoch);
+        let replaced: Vec<SessionId> = older.map(|publisher| publisher.session).collect();
+        for &session in &replaced {
+            self.retire(session);
+        }
+        replaced
+    }
+
+    /// A publisher sends this codec, in place of what it sent of that kind before.
+    pub fn track(&mut self, id: SessionId, codec: Codec) {
+        if let Some(publisher) = self.publisher(id) {
+            publisher.arriving.retain(|arriving| arriving.kind() != codec.kind());
+            publisher.arriving.push(codec);
+            publisher.silent = false;
+        }
+    }
+
+    /// A publisher's packets stopped or came back.
+    pub fn silence(&mut self, id: SessionId, silent: bool) {
+        if let Some(publisher) = self.publisher(id) {
+            publisher.silent = silent;
+        }
+    }
+
+    /// A session is gone; what it was.
+    pub fn ended(&mut self, id: SessionId) -> Option<Role> {
+        self.retire(id);
+        self.load(id.worker, |load| load.sessions = load.sessions.saturating_sub(1));
+        self.sessions.remove(&id).map(|session| session.role)
+    }
+
+    /// Takes over what media says that lives. Sessions whose blob is not ours are returned, to be ended.
+    pub fn rebuild(&mut self, workers: usize, sessions: Vec<SessionInfo>) -> Vec<SessionId> {
+        *self = Registry { workers: vec![WorkerLoad::default(); workers], ..Registry::default() };
+        let mut strange = Vec::new();
+        for info in sessions {
+            self.load(info.session.worker, |load| load.sessions += 1);
+            match postcard::from_bytes::<Blob>(&info.plan.blob) {
+                Ok(blob) => self.insert(info, blob),
+                Err(_) => strange.push(info.session),
+            }
+        }
+        strange
+    }
+
+    /// What the workers reported.
+    pub fn report(&mut self, snapshots: &[WorkerSnapshot]) {
+        for (load, snapshot) in self.workers.iter_mut().zip(snapshots) {
+            load.busy_ratio = snapshot.busy_ratio;
+        }
+    }
+
+    /// The live streams by name.
+    pub fn live_streams(&self, now: u64) -> Vec<LiveStream> {
+        let mut rows: Vec<LiveStream> = self
+            .streams
+            .iter()
+            .filter_map(|(name, stream)| {
+                let publisher = stream.live(now)?;
+                let codecs = publisher.arriving.clone();
+                Some(LiveStream {
+                    name: name.clone(),
+                    codecs,
+                    viewers: stream.viewers,
+                    since: publisher.created,
+                })
+            })
+            .collect();
+        rows.sort_by(|a, b| a.name.cmp(&b.name));
+        rows
+    }
+
+    /// For the gauges.
+    pub fn counts(&self, now: u64) -> Counts {
+        let mut counts = Counts::default();
+        for stream in self.streams.values() {
+            counts.publishers += stream.publishers.len();
+            counts.viewers += stream.viewers;
+            counts.streams += usize::from(stream.live(now).is_some());
+        }
+        counts
+    }
+
+    /// How many workers it knows.
+    #[cfg(test)]
+    pub fn worker_count(&self) -> usize {
+        self.workers.len()
+    }
+
+    fn load(&mut self, worker: WorkerIndex, change: impl FnOnce(&mut WorkerLoad)) {
+        if let Some(load) = self.workers.get_mut(usize::from(worker.0)) {
+            change(load);
+        }
+    }
+
+    fn stream_of(&mut self, id: SessionId) -> Option<&mut Stream> {
+        self.streams.get_mut(&self.sessions.get(&id)?.blob.name)
+    }
+
+    fn siblings(&mut self, id: SessionId) -> impl Iterator<Item = &Publisher> {
+        self.stream_of(id).into_iter().flat_map(|stream| stream.publishers.iter())
+    }
+
+    fn publisher(&mut self, id: SessionId) -> Option<&mut Publisher> {
+        self.stream_of(id)?.publishers.iter_mut().find(|publisher| publisher.session == id)
+    }
+
+    fn sweep(&mut self, name: &StreamName) {
+        if self.streams.get(name).is_some_and(Stream::is_idle) {
+            self.streams.remove(name);
+        }
+    }
+}
+
+fn codecs_of(plan: &SessionPlan) -> Vec<Codec> {
+    plan.sections.iter().flat_map(|section| section.payloads.iter().map(|payload| payload.codec)).collect()
+}
+
+/// The epoch of a plan that is not admitted yet.
+pub const NO_EPOCH: Epoch = Epoch(0);
+/// The stream of a plan that is not admitted yet.
+pub const NO_STREAM: StreamId = StreamId(0);

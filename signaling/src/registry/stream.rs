@@ -1,0 +1,130 @@
+//! One stream: who publishes it, who may, and what a viewer must be able to play.
+
+use super::Refusal;
+use crate::auth::Credential;
+use sfu::control::protocol::{PUBLISHER_SILENT_SECONDS, SessionId};
+use sfu::core::codec::{Codec, MediaKind};
+use sfu::core::plan::{Epoch, MediaSection, SessionPlan, StreamId};
+
+/// A publisher of a stream.
+#[derive(Debug, Clone)]
+pub struct Publisher {
+    /// Its session.
+    pub session: SessionId,
+    /// Its place in line.
+    pub epoch: Epoch,
+    /// Unix seconds.
+    pub created: u64,
+    /// ICE and DTLS are up.
+    pub connected: bool,
+    /// Its packets stopped.
+    pub silent: bool,
+    /// What arrives.
+    pub arriving: Vec<Codec>,
+    /// What it may send.
+    pub planned: Vec<Codec>,
+}
+
+impl Publisher {
+    /// Whether its name is taken by it. One that is still connecting gets as long as one that fell silent.
+    fn is_live(&self, now: u64) -> bool {
+        let young = now < self.created.saturating_add(PUBLISHER_SILENT_SECONDS);
+        !self.silent && (self.connected || young)
+    }
+}
+
+/// A stream with at least one session.
+#[derive(Debug)]
+pub struct Stream {
+    /// Its id in media.
+    pub id: StreamId,
+    /// Highest epoch given.
+    pub epoch: Epoch,
+    /// In the order in which they came. More than one only while a new one takes over.
+    pub publishers: Vec<Publisher>,
+    /// Sessions that watch.
+    pub viewers: usize,
+    /// Sessions that media is creating.
+    pub pending: usize,
+}
+
+impl Stream {
+    /// A stream without sessions.
+    pub fn new(id: StreamId) -> Stream {
+        Stream { id, epoch: Epoch(0), publishers: Vec::new(), viewers: 0, pending: 0 }
+    }
+
+    /// Whether nobody needs it any more.
+    pub fn is_idle(&self) -> bool {
+        self.publishers.is_empty() && self.viewers == 0 && self.pending == 0
+    }
+
+    /// The publisher that viewers see.
+    pub fn live(&self, now: u64) -> Option<&Publisher> {
+        self.publishers
+            .iter()
+            .filter(|publisher| publisher.is_live(now))
+            .max_by_key(|publisher| publisher.epoch)
+    }
+
+    /// May somebody with `credential` publish here? A live name yields to its own credential and to the API token;
+    /// two who are both nobody cannot be told apart, so the first one stays.
+    pub fn may_publish(&self, credential: Credential, now: u64) -> Result<(), Refusal> {
+        let taken = self.live(now).is_some() && credential == Credential::Open;
+        if taken { Err(Refusal::Taken) } else { Ok(()) }
+    }
+
+    /// Can the viewer play what is published? Without a publisher it waits.
+    pub fn may_watch(&self, viewer: &SessionPlan, now: u64) -> Result<(), Refusal> {
+        let Some(publisher) = self.live(now) else { return Ok(()) };
+        for section in &viewer.sections {
+            let codecs = publisher.codecs(section.kind);
+            let plays = |codec: &Codec| section.payload_for(*codec).is_some();
+            let playable = match codecs {
+                Codecs::Arriving(ref codecs) => codecs.iter().all(plays),
+                Codecs::Planned(ref codecs) => codecs.is_empty() || codecs.iter().any(plays),
+            };
+            if !playable {
+                return Err(Refusal::Unplayable {
+                    kind: section.kind,
+                    published: codecs.names(),
+                    offered: offered(section),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a publisher sends of one kind: what arrives, or before that, what it may send.
+enum Codecs {
+    Arriving(Vec<Codec>),
+    Planned(Vec<Codec>),
+}
+
+impl Codecs {
+    fn names(&self) -> String {
+        let (Codecs::Arriving(codecs) | Codecs::Planned(codecs)) = self;
+        names(codecs)
+    }
+}
+
+impl Publisher {
+    fn codecs(&self, kind: MediaKind) -> Codecs {
+        let of_kind =
+            |codecs: &[Codec]| codecs.iter().copied().filter(|codec| codec.kind() == kind).collect();
+        let arriving: Vec<Codec> = of_kind(&self.arriving);
+        if arriving.is_empty() { Codecs::Planned(of_kind(&self.planned)) } else { Codecs::Arriving(arriving) }
+    }
+}
+
+fn offered(section: &MediaSection) -> String {
+    let codecs: Vec<Codec> = section.payloads.iter().map(|payload| payload.codec).collect();
+    names(&codecs)
+}
+
+fn names(codecs: &[Codec]) -> String {
+    let mut names: Vec<String> = codecs.iter().map(Codec::to_string).collect();
+    names.dedup();
+    names.join(", ")
+}

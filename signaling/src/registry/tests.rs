@@ -1,0 +1,220 @@
+use super::*;
+use sfu::core::codec::H264Profile;
+use sfu::core::plan::{
+    DtlsRole, Feedback, MediaSection, Payload, PayloadType, RemoteTransport, Ssrc, SsrcPair,
+};
+
+const NOW: u64 = 1_000_000;
+const HIGH: Codec = Codec::H264 { profile: H264Profile::High, packetization_mode: 1 };
+const BASELINE: Codec = Codec::H264 { profile: H264Profile::ConstrainedBaseline, packetization_mode: 1 };
+
+fn plan(role: Role, codecs: &[Codec]) -> SessionPlan {
+    let payloads = codecs.iter().enumerate().map(|(index, codec)| Payload {
+        pt: PayloadType(96 + index as u8),
+        rtx: None,
+        codec: *codec,
+        feedback: Feedback::default(),
+    });
+    let section = MediaSection {
+        mid: "0".into(),
+        kind: codecs[0].kind(),
+        payloads: payloads.collect(),
+        extensions: Vec::new(),
+        ssrcs: vec![SsrcPair { media: Ssrc(1), rtx: None }],
+        rids: Vec::new(),
+    };
+    let remote = RemoteTransport {
+        ice_ufrag: "abcd".into(),
+        ice_pwd: "0123456789012345678901".into(),
+        fingerprint: [0; 32],
+        dtls_role: DtlsRole::Passive,
+    };
+    SessionPlan {
+        role,
+        stream: NO_STREAM,
+        epoch: NO_EPOCH,
+        remote,
+        sections: vec![section],
+        blob: Vec::new(),
+    }
+}
+
+/// A registry with two workers and a media process that always says yes.
+struct World {
+    registry: Registry,
+    next: u32,
+    now: u64,
+}
+
+impl World {
+    fn new() -> World {
+        let mut registry = Registry::default();
+        registry.rebuild(2, Vec::new());
+        World { registry, next: 0, now: NOW }
+    }
+
+    fn admit(&mut self, role: Role, codecs: &[Codec], credential: Credential) -> Result<Admission, Refusal> {
+        self.next += 1;
+        let ids = FreshIds {
+            url: UrlId([self.next as u8; 16]),
+            etag: u64::from(self.next),
+            stream: StreamId(u64::from(self.next)),
+        };
+        let name = StreamName::parse("demo").expect("name");
+        self.registry.admit(Candidacy { name, credential, plan: plan(role, codecs), ids }, self.now)
+    }
+
+    fn join(
+        &mut self,
+        role: Role,
+        codecs: &[Codec],
+        credential: Credential,
+    ) -> Result<(SessionId, UrlId), Refusal> {
+        let admission = self.admit(role, codecs, credential)?;
+        let id = SessionId { worker: admission.worker, slot: self.next, generation: 0 };
+        let url = admission.blob.url;
+        self.registry.created(admission, id);
+        Ok((id, url))
+    }
+
+    fn publish(&mut self, codec: Codec, credential: Credential) -> Result<SessionId, Refusal> {
+        let (id, _) = self.join(Role::Publisher, &[codec], credential)?;
+        self.registry.connected(id);
+        self.registry.track(id, codec);
+        Ok(id)
+    }
+
+    fn watch(&mut self, codecs: &[Codec]) -> Result<(SessionId, UrlId), Refusal> {
+        self.join(Role::Viewer, codecs, Credential::Open)
+    }
+}
+
+#[test]
+fn a_viewer_waits_for_a_publisher_on_the_same_stream() {
+    let mut world = World::new();
+    let viewer = world.admit(Role::Viewer, &[Codec::Vp8], Credential::Open).expect("viewer");
+    let publisher = world.admit(Role::Publisher, &[Codec::Vp8], Credential::Open).expect("publisher");
+    assert_eq!(viewer.plan.stream, publisher.plan.stream);
+    assert_eq!((viewer.plan.epoch, publisher.plan.epoch), (Epoch(0), Epoch(NOW)));
+}
+
+#[test]
+fn sessions_spread_over_the_workers_while_they_are_being_created() {
+    let mut world = World::new();
+    let first = world.admit(Role::Viewer, &[Codec::Vp8], Credential::Open).expect("first");
+    let second = world.admit(Role::Viewer, &[Codec::Vp8], Credential::Open).expect("second");
+    assert_ne!(first.worker, second.worker);
+    world.registry.failed(&second);
+    let third = world.admit(Role::Viewer, &[Codec::Vp8], Credential::Open).expect("third");
+    assert_eq!(third.worker, second.worker);
+}
+
+#[test]
+fn in_open_mode_a_live_name_is_taken() {
+    let mut world = World::new();
+    world.publish(Codec::Vp8, Credential::Open).expect("first");
+    assert_eq!(world.publish(Codec::Vp8, Credential::Open), Err(Refusal::Taken));
+}
+
+#[test]
+fn a_silent_publisher_is_replaced() {
+    let mut world = World::new();
+    let first = world.publish(Codec::Vp8, Credential::Open).expect("first");
+    world.registry.silence(first, true);
+    let (second, _) = world.join(Role::Publisher, &[Codec::Vp8], Credential::Open).expect("second");
+    assert_eq!(world.registry.connected(second), vec![first]);
+}
+
+#[test]
+fn a_publisher_that_never_connects_holds_its_name_for_three_seconds() {
+    let mut world = World::new();
+    world.join(Role::Publisher, &[Codec::Vp8], Credential::Open).expect("first");
+    world.now += 2;
+    assert_eq!(world.publish(Codec::Vp8, Credential::Open), Err(Refusal::Taken));
+    world.now += 1;
+    assert!(world.publish(Codec::Vp8, Credential::Open).is_ok());
+}
+
+#[test]
+fn the_token_takes_over_only_when_the_new_publisher_is_connected() {
+    let mut world = World::new();
+    let first = world.publish(Codec::Vp8, Credential::ApiToken).expect("first");
+    let (second, _) = world.join(Role::Publisher, &[Codec::Vp8], Credential::ApiToken).expect("second");
+    assert_eq!(world.registry.counts(NOW).publishers, 2);
+    assert_eq!(world.registry.connected(second), vec![first]);
+    assert_eq!(world.registry.counts(NOW).publishers, 1);
+    assert_eq!(world.registry.ended(first), Some(Role::Publisher));
+    assert_eq!(world.registry.counts(NOW).streams, 1);
+}
+
+#[test]
+fn an_overtaken_publisher_that_connects_late_ends_nobody() {
+    let mut world = World::new();
+    let (early, _) = world.join(Role::Publisher, &[Codec::Vp8], Credential::ApiToken).expect("early");
+    let (late, _) = world.join(Role::Publisher, &[Codec::Vp8], Credential::ApiToken).expect("late");
+    assert_eq!(world.registry.connected(late), vec![early]);
+    assert_eq!(world.registry.connected(early), Vec::new());
+    assert_eq!(world.registry.counts(NOW).publishers, 1);
+}
+
+#[test]
+fn a_viewer_that_cannot_play_the_stream_is_told_why() {
+    let mut world = World::new();
+    world.publish(HIGH, Credential::Open).expect("publisher");
+    let refusal = world.watch(&[Codec::Vp8, BASELINE]).expect_err("cannot play High");
+    let words = refusal.to_string();
+    assert!(words.contains("The stream's video is H264 (High, packetization-mode 1)"), "{words}");
+    assert!(words.contains("VP8, H264 (Constrained Baseline, packetization-mode 1)"), "{words}");
+    assert!(world.watch(&[Codec::Vp8, HIGH]).is_ok());
+    assert!(world.watch(&[Codec::Opus]).is_ok());
+}
+
+#[test]
+fn before_the_first_packet_any_common_codec_will_do() {
+    let mut world = World::new();
+    world.join(Role::Publisher, &[Codec::Vp8, HIGH], Credential::Open).expect("publisher");
+    assert!(world.watch(&[Codec::Vp8]).is_ok());
+    assert!(matches!(world.watch(&[BASELINE]), Err(Refusal::Unplayable { .. })));
+}
+
+#[test]
+fn a_deleted_url_is_gone_at_once_and_the_slot_when_media_says_so() {
+    let mut world = World::new();
+    let (id, url) = world.watch(&[Codec::Vp8]).expect("viewer");
+    assert_eq!(world.registry.delete(url), Some(id));
+    assert_eq!(world.registry.delete(url), None);
+    assert!(world.registry.session(url).is_none());
+    assert_eq!(world.registry.workers[0].sessions, 1);
+    assert_eq!(world.registry.ended(id), Some(Role::Viewer));
+    assert_eq!(world.registry.workers[0].sessions, 0);
+    assert!(world.registry.streams.is_empty());
+}
+
+#[test]
+fn a_restarted_signaling_knows_what_lives() {
+    let mut world = World::new();
+    let publisher = world.admit(Role::Publisher, &[Codec::Vp8], Credential::ApiToken).expect("publisher");
+    let viewer = world.admit(Role::Viewer, &[Codec::Vp8], Credential::Open).expect("viewer");
+    let url = viewer.blob.url;
+    let stream = viewer.plan.stream;
+    let info = |slot, plan: &SessionPlan, codecs: Vec<Codec>| SessionInfo {
+        session: SessionId { worker: WorkerIndex(0), slot, generation: 0 },
+        plan: plan.clone(),
+        connected: true,
+        silent: false,
+        codecs,
+    };
+    let mut strange = info(3, &viewer.plan, Vec::new());
+    strange.plan.blob = vec![0xff];
+    let sessions =
+        vec![info(1, &publisher.plan, vec![Codec::Vp8]), info(2, &viewer.plan, Vec::new()), strange.clone()];
+
+    let mut world = World::new();
+    assert_eq!(world.registry.rebuild(2, sessions), vec![strange.session]);
+    assert_eq!(world.registry.counts(NOW), Counts { publishers: 1, viewers: 1, streams: 1 });
+    assert_eq!(world.registry.live_streams(NOW)[0].codecs, vec![Codec::Vp8]);
+    assert!(world.registry.session(url).is_some());
+    let next = world.admit(Role::Publisher, &[Codec::Vp8], Credential::ApiToken).expect("next");
+    assert_eq!((next.plan.stream, next.plan.epoch), (stream, Epoch(NOW + 1)));
+    assert_eq!(next.worker, WorkerIndex(1));
+}

@@ -1,0 +1,241 @@
+//! The answer text: RFC 9429 §5.3.1 with the rules of RFC 9725 §4.4 and the WHEP draft §4.5.
+//!
+//! What clients need beyond the RFCs: CRLF everywhere, `v=0` first, candidates in the first section (some clients
+//! read only that one, ffmpeg only its first UDP host line), and at most 8192 bytes for ffmpeg.
+
+use super::attributes::Direction;
+use super::parse::{Format, Offer, Section};
+use sfu::core::codec::MediaKind;
+use sfu::core::plan::{DtlsRole, Extension, Feedback, MediaSection, Payload, Role, SessionPlan};
+use std::fmt::{Arguments, Write};
+use std::net::{IpAddr, SocketAddr};
+
+/// Our half of the session.
+#[derive(Clone, Copy)]
+pub struct LocalDescription<'a> {
+    /// ICE user name fragment: ice-chars, RFC 8839 §5.4.
+    pub ice_ufrag: &'a str,
+    /// ICE password: ice-chars.
+    pub ice_pwd: &'a str,
+    /// SHA-256 of our DTLS certificate.
+    pub fingerprint: [u8; 32],
+    /// Host candidates over UDP, the most preferred first, all of them: there is no trickle from the server.
+    pub candidates: &'a [SocketAddr],
+    /// Session id of the o= line; its top bit is dropped (RFC 9429 §5.2.1).
+    pub origin_id: u64,
+    /// MediaStream id of a viewer's answer, the same for audio and video. Token characters; others become `_`.
+    pub msid: &'a str,
+    /// RTCP CNAME of a viewer's streams. Token characters; others become `_`.
+    pub cname: &'a str,
+}
+
+/// The answer to `offer`. `plan` must be the one that [`plan`](super::plan()) made of it.
+pub fn answer(offer: &Offer, plan: &SessionPlan, local: &LocalDescription<'_>) -> String {
+    let mut answer = Answer { text: String::with_capacity(8192), plan, local };
+    answer.session(offer);
+    for (index, (offered, accepted)) in offer.sections.iter().zip(&plan.sections).enumerate() {
+        answer.section(offered, accepted);
+        if index == 0 {
+            answer.candidates();
+        }
+    }
+    answer.text
+}
+
+struct Answer<'a> {
+    text: String,
+    plan: &'a SessionPlan,
+    local: &'a LocalDescription<'a>,
+}
+
+/// Writes one line in the words of `format!`.
+macro_rules! line {
+    ($answer:expr, $($text:tt)+) => { $answer.line(format_args!($($text)+)) };
+}
+
+impl Answer<'_> {
+    fn line(&mut self, text: Arguments<'_>) {
+        // Writing to a String cannot fail.
+        let _ = self.text.write_fmt(text);
+        self.text.push_str("\r\n");
+    }
+
+    fn session(&mut self, offer: &Offer) {
+        line!(self, "v=0");
+        // The version stays: there is no renegotiation (RFC 9725 §3).
+        line!(self, "o=- {} 1 IN IP4 127.0.0.1", self.local.origin_id & (u64::MAX >> 1));
+        line!(self, "s=-");
+        line!(self, "t=0 0");
+        line!(self, "a=ice-lite");
+        if !offer.bundle.is_empty() {
+            line!(self, "a=group:BUNDLE {}", offer.bundle.join(" "));
+        }
+        if offer.session.extmap_allow_mixed {
+            line!(self, "a=extmap-allow-mixed");
+        }
+    }
+
+    fn section(&mut self, offered: &Section, accepted: &MediaSection) {
+        let formats = || offered.formats.iter().filter_map(|format| Answered::of(format, accepted));
+        let numbers: Vec<String> = formats().map(|format| format.pt().to_string()).collect();
+        line!(self, "m={} 9 {} {}", accepted.kind, offered.protocol, numbers.join(" "));
+        line!(self, "c=IN IP4 0.0.0.0");
+        line!(self, "a=mid:{}", accepted.mid);
+        line!(self, "a={}", if self.plan.role == Role::Publisher { "recvonly" } else { "sendonly" });
+        self.transport(offered);
+        self.extensions(offered, accepted);
+        formats().for_each(|format| self.format(format));
+        match self.plan.role {
+            Role::Publisher => self.simulcast(accepted),
+            Role::Viewer => self.sources(accepted),
+        }
+    }
+
+    /// The same in each section: browsers read the tagged one, simpler clients any.
+    fn transport(&mut self, offered: &Section) {
+        line!(self, "a=ice-ufrag:{}", self.local.ice_ufrag);
+        line!(self, "a=ice-pwd:{}", self.local.ice_pwd);
+        let octets: Vec<String> = self.local.fingerprint.iter().map(|octet| format!("{octet:02X}")).collect();
+        line!(self, "a=fingerprint:sha-256 {}", octets.join(":"));
+        line!(
+            self,
+            "a=setup:{}",
+            match self.plan.remote.dtls_role {
+                DtlsRole::Active => "active",
+                DtlsRole::Passive => "passive",
+            }
+        );
+        line!(self, "a=rtcp-mux");
+        line!(self, "a=rtcp-mux-only");
+        if offered.rtcp_rsize {
+            line!(self, "a=rtcp-rsize");
+        }
+    }
+
+    fn extensions(&mut self, offered: &Section, accepted: &MediaSection) {
+        if offered.level.extmap_allow_mixed {
+            line!(self, "a=extmap-allow-mixed");
+        }
+        for &(id, extension) in &accepted.extensions {
+            line!(self, "a=extmap:{id}{} {}", suffix(offered, id, extension), extension.uri());
+        }
+    }
+
+    fn format(&mut self, format: Answered<'_>) {
+        let pt = format.pt();
+        match format {
+            Answered::Media(payload, offered) => {
+                let channels = if payload.codec.clock_rate() == 48_000 { "/2" } else { "" };
+                let (name, clock_rate) = (payload.codec.name(), payload.codec.clock_rate());
+                line!(self, "a=rtpmap:{pt} {name}/{clock_rate}{channels}");
+                feedback_names(payload.feedback).for_each(|name| line!(self, "a=rtcp-fb:{pt} {name}"));
+                let parameters = offered.parameters.answer(payload.codec, self.plan.role);
+                if !parameters.is_empty() {
+                    line!(self, "a=fmtp:{pt} {parameters}");
+                }
+            }
+            Answered::Retransmission(payload, _) => {
+                line!(self, "a=rtpmap:{pt} rtx/{}", payload.codec.clock_rate());
+                line!(self, "a=fmtp:{pt} apt={}", payload.pt.0);
+            }
+        }
+    }
+
+    fn simulcast(&mut self, accepted: &MediaSection) {
+        for rid in &accepted.rids {
+            line!(self, "a=rid:{rid} recv");
+        }
+        if !accepted.rids.is_empty() {
+            line!(self, "a=simulcast:recv {}", accepted.rids.join(";"));
+        }
+    }
+
+    fn sources(&mut self, accepted: &MediaSection) {
+        let (stream, cname) = (token(self.local.msid), token(self.local.cname));
+        let track = match accepted.kind {
+            MediaKind::Audio => "audio",
+            MediaKind::Video => "video",
+        };
+        line!(self, "a=msid:{stream} {track}");
+        for pair in &accepted.ssrcs {
+            if let Some(rtx) = pair.rtx {
+                line!(self, "a=ssrc-group:FID {} {}", pair.media.0, rtx.0);
+            }
+            for ssrc in [Some(pair.media), pair.rtx].into_iter().flatten() {
+                line!(self, "a=ssrc:{} cname:{cname}", ssrc.0);
+                line!(self, "a=ssrc:{} msid:{stream} {track}", ssrc.0);
+            }
+        }
+    }
+
+    fn candidates(&mut self) {
+        let mut addresses: Vec<IpAddr> = Vec::new();
+        for (candidate, local_preference) in self.local.candidates.iter().zip((0..=u16::MAX).rev()) {
+            let (ip, port) = (candidate.ip(), candidate.port());
+            let foundation = addresses.iter().position(|known| *known == ip).unwrap_or_else(|| {
+                addresses.push(ip);
+                addresses.len() - 1
+            });
+            let priority = host_priority(local_preference);
+            line!(self, "a=candidate:{} 1 udp {priority} {ip} {port} typ host", foundation + 1);
+        }
+        line!(self, "a=end-of-candidates");
+    }
+}
+
+/// RFC 8445 §5.1.2.1 with the type preference of host candidates, 126, and component 1.
+fn host_priority(local_preference: u16) -> u32 {
+    (126 << 24) | (u32::from(local_preference) << 8) | (256 - 1)
+}
+
+/// An offered payload type that the plan accepted.
+#[derive(Clone, Copy)]
+enum Answered<'a> {
+    Media(&'a Payload, &'a Format),
+    Retransmission(&'a Payload, u8),
+}
+
+impl<'a> Answered<'a> {
+    fn of(format: &'a Format, accepted: &'a MediaSection) -> Option<Answered<'a>> {
+        accepted.payloads.iter().find_map(|payload| match format.pt {
+            pt if payload.pt.0 == pt => Some(Answered::Media(payload, format)),
+            pt if payload.rtx.is_some_and(|rtx| rtx.0 == pt) => Some(Answered::Retransmission(payload, pt)),
+            _ => None,
+        })
+    }
+
+    fn pt(self) -> u8 {
+        match self {
+            Answered::Media(payload, _) => payload.pt.0,
+            Answered::Retransmission(_, pt) => pt,
+        }
+    }
+}
+
+fn feedback_names(feedback: Feedback) -> impl Iterator<Item = &'static str> {
+    let names = [
+        (feedback.nack, "nack"),
+        (feedback.pli, "nack pli"),
+        (feedback.fir, "ccm fir"),
+        (feedback.transport_cc, "transport-cc"),
+        (feedback.remb, "goog-remb"),
+    ];
+    names.into_iter().filter(|(answered, _)| *answered).map(|(_, name)| name)
+}
+
+/// A direction that the offer gave to an extension is answered from our side (RFC 8285 §6).
+fn suffix(offered: &Section, id: u8, extension: Extension) -> &'static str {
+    let extmap =
+        offered.extmaps.iter().find(|extmap| extmap.extension == extension && extmap.id == u16::from(id));
+    match extmap.and_then(|extmap| extmap.direction) {
+        Some(Direction::SendOnly) => "/recvonly",
+        Some(Direction::RecvOnly) => "/sendonly",
+        Some(Direction::SendRecv | Direction::Inactive) | None => "",
+    }
+}
+
+/// `token-char` of RFC 8866 §9, so that no caller's text can end a line or start an attribute.
+fn token(text: &str) -> String {
+    let good = |c: char| c.is_ascii_graphic() && !"\"(),/:;<=>?@[\\]".contains(c);
+    text.chars().map(|c| if good(c) { c } else { '_' }).collect()
+}

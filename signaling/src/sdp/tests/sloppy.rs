@@ -1,0 +1,229 @@
+//! What deployed clients get wrong and must not suffer for.
+
+use super::checker::check;
+use super::{answer_to, lines_with, offer_named, plan_for};
+use sfu::core::codec::{Codec, H264Profile, MediaKind};
+use sfu::core::plan::{Extension, Role};
+
+/// A change to a captured offer: its name, what is replaced, and by what.
+type Quirk = (&'static str, &'static str, &'static str, &'static str);
+
+const QUIRKS: [Quirk; 34] = [
+    ("one section needs no group", "ffmpeg-9.0.2-dtls-active-high", "a=group:BUNDLE 1\r\n", ""),
+    ("a group that is not BUNDLE", "chromium-156-whip", "a=group:BUNDLE", "a=group:LS 0 1\r\na=group:BUNDLE"),
+    ("a group in another order", "chromium-156-whip", "a=group:BUNDLE 0 1", "a=group:BUNDLE 1 0"),
+    ("no msid at all", "chromium-156-whip", "a=msid:", "a=x-msid:"),
+    ("no ssrc at all", "chromium-156-whip", "a=ssrc", "a=x-ssrc"),
+    ("bundle-only with port 0", "chromium-156-whip", "m=video 9 ", "m=video 0 "),
+    ("a port with a count", "chromium-156-whip", "m=video 9 ", "m=video 9/1 "),
+    ("a real port", "chromium-156-whip", "m=audio 9 ", "m=audio 61234 "),
+    ("setup active", "chromium-156-whip", "a=setup:actpass", "a=setup:active"),
+    ("setup passive", "chromium-156-whip", "a=setup:actpass", "a=setup:passive"),
+    ("OPUS in capitals", "chromium-156-whip", "opus/48000/2", "OPUS/48000/2"),
+    ("Opus without channels", "chromium-156-whip", "opus/48000/2", "opus/48000"),
+    ("video names in small letters", "chromium-156-whip", "VP8/90000", "vp8/90000"),
+    (
+        "static payload types without rtpmap",
+        "chromium-156-whip",
+        "a=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\n",
+        "",
+    ),
+    ("static payload types with a channel", "chromium-156-whip", "PCMU/8000", "PCMU/8000/1"),
+    ("feedback on audio", "chromium-156-whip", "a=rtcp-fb:111 t", "a=rtcp-fb:111 nack\r\na=rtcp-fb:111 t"),
+    (
+        "feedback for all",
+        "chromium-156-whip",
+        "a=rtpmap:96",
+        "a=rtcp-fb:* nack\r\na=rtcp-fb:* ccm fir\r\na=rtpmap:96",
+    ),
+    (
+        "feedback twice",
+        "chromium-156-whip",
+        "a=rtcp-fb:96 nack\r\n",
+        "a=rtcp-fb:96 nack\r\na=rtcp-fb:96 nack\r\n",
+    ),
+    (
+        "feedback that nobody knows",
+        "chromium-156-whip",
+        "a=rtcp-fb:96 nack\r\n",
+        "a=rtcp-fb:96 nack\r\na=rtcp-fb:96 nack sli\r\na=rtcp-fb:96 x\r\n",
+    ),
+    (
+        "attributes of strange payload types",
+        "chromium-156-whip",
+        "a=rtpmap:96",
+        "a=rtpmap:77 VP8/90000\r\na=fmtp:77 apt=96\r\na=rtcp-fb:77 nack\r\na=rtpmap:96",
+    ),
+    ("an extension with a direction", "chromium-156-whip", "a=extmap:4 ", "a=extmap:4/sendonly "),
+    ("an extension that we may not use", "chromium-156-whip", "a=extmap:13 ", "a=extmap:13/recvonly "),
+    ("extension ids of two octets", "chromium-156-whip", "a=extmap:13 ", "a=extmap:200 "),
+    ("extension ids for later", "chromium-156-whip", "a=extmap:13 ", "a=extmap:4096 "),
+    ("an extension with attributes", "obs-libdatachannel-1layer", "sdes:mid", "sdes:mid short"),
+    ("a bare a= line", "chromium-156-whip", "a=rtcp-mux\r\n", "a=rtcp-mux\r\na=\r\n"),
+    ("an empty line", "chromium-156-whip", "a=rtcp-mux\r\n", "a=rtcp-mux\r\n\r\n"),
+    ("lines of other kinds", "chromium-156-whip", "t=0 0", "i=x\r\nb=AS:1\r\nt=0 0\r\nk=clear:x"),
+    (
+        "candidates that nobody can read",
+        "chromium-156-whip",
+        "a=mid:0",
+        "a=candidate:\r\na=candidate:1 2 TCP 1 x.local 9 typ\r\na=mid:0",
+    ),
+    ("spaces around values", "chromium-156-whip", "a=setup:actpass", "a=setup: actpass "),
+    ("spaces in parameters", "ffmpeg-9.0.2-passive", ";profile", "; profile"),
+    ("legacy protocol", "chromium-156-whip", "UDP/TLS/RTP/SAVPF", "RTP/SAVPF"),
+    ("media over TCP", "chromium-156-whip", "UDP/TLS/RTP/SAVPF", "TCP/DTLS/RTP/SAVPF"),
+    (
+        "a data channel's attributes",
+        "chromium-156-whip",
+        "a=mid:0",
+        "a=sctp-port:5000\r\na=max-message-size:1\r\na=mid:0",
+    ),
+];
+
+#[test]
+fn quirks_of_deployed_clients_get_a_right_answer() {
+    for (quirk, name, from, to) in QUIRKS {
+        let good = offer_named(name);
+        assert!(good.contains(from), "{quirk}");
+        let mut text = good.replace(from, to);
+        if quirk.starts_with("bundle-only") {
+            text = text.replace("a=mid:1", "a=bundle-only\r\na=mid:1");
+        }
+        let answer = answer_to(&text, Role::Publisher).unwrap_or_else(|error| panic!("{quirk}: {error}"));
+        check(&text, &answer, Role::Publisher);
+    }
+}
+
+#[test]
+fn bare_line_feeds_mean_the_same_offer() {
+    let text = offer_named("chromium-156-whip");
+    let bare = text.replace("\r\n", "\n");
+    assert_eq!(answer_to(&bare, Role::Publisher), answer_to(&text, Role::Publisher));
+    let unended = text.trim_end();
+    assert_eq!(answer_to(unended, Role::Publisher), answer_to(&text, Role::Publisher));
+}
+
+#[test]
+fn whepclientsrc_offers_redundancy_as_audio_formats_and_h264_without_a_mode() {
+    let text = offer_named("gst-1.22-whepsrc-default")
+        .replace("SAVPF 96\r\n", "SAVPF 96 97 98 99\r\na=rtpmap:97 red/48000\r\na=rtpmap:98 ulpfec/48000\r\na=rtpmap:99 rtx/48000\r\na=fmtp:99 apt=97\r\n")
+        .replace("a=rtpmap:103 H264/90000", "a=rtpmap:103 H264/90000\r\na=fmtp:103 profile-level-id=42e016");
+    let answer = answer_to(&text, Role::Viewer).unwrap();
+    check(&text, &answer, Role::Viewer);
+    assert_eq!(lines_with(&answer, "m=audio"), [" 9 UDP/TLS/RTP/SAVPF 96"]);
+    assert_eq!(lines_with(&answer, "a=fmtp:103 "), ["profile-level-id=42e016"]);
+    let plan = plan_for(&text, Role::Viewer).unwrap();
+    let h264 = plan.section(MediaKind::Video).unwrap().payloads[2].codec;
+    assert_eq!(h264, Codec::H264 { profile: H264Profile::ConstrainedBaseline, packetization_mode: 0 });
+}
+
+#[test]
+fn absent_parameters_have_the_defaults_of_their_rfcs() {
+    let plan = plan_for(&offer_named("gst-1.22-whepsrc-default"), Role::Viewer).unwrap();
+    let codecs: Vec<Codec> =
+        plan.section(MediaKind::Video).unwrap().payloads.iter().map(|payload| payload.codec).collect();
+    let h264 = Codec::H264 { profile: H264Profile::Baseline, packetization_mode: 0 };
+    let h265 = Codec::H265 { profile_id: 1, tier_flag: 0 };
+    assert_eq!(codecs, [Codec::Vp8, Codec::Vp9 { profile_id: 0 }, h264, h265, Codec::Av1 { profile: 0 }]);
+}
+
+#[test]
+fn h265_and_av1_parameters_are_read_and_repeated() {
+    let text = offer_named("gst-1.22-whepsrc-default")
+        .replace(
+            "a=rtpmap:104",
+            "a=fmtp:104 level-id=93;profile-id=2;tier-flag=1;tx-mode=SRST\r\na=rtpmap:104",
+        )
+        .replace("a=rtpmap:105", "a=fmtp:105 level-idx=5;profile=1;tier=0\r\na=rtpmap:105");
+    let plan = plan_for(&text, Role::Viewer).unwrap();
+    let payloads = &plan.section(MediaKind::Video).unwrap().payloads;
+    assert_eq!(payloads[3].codec, Codec::H265 { profile_id: 2, tier_flag: 1 });
+    assert_eq!(payloads[4].codec, Codec::Av1 { profile: 1 });
+    let answer = answer_to(&text, Role::Viewer).unwrap();
+    check(&text, &answer, Role::Viewer);
+    assert_eq!(lines_with(&answer, "a=fmtp:104 "), ["level-id=93;profile-id=2;tier-flag=1"]);
+    assert_eq!(lines_with(&answer, "a=fmtp:105 "), ["level-idx=5;profile=1;tier=0"]);
+}
+
+#[test]
+fn a_parameter_that_cannot_be_read_spoils_its_payload_type_alone() {
+    let good = offer_named("chromium-156-whip");
+    for (from, to) in [
+        ("packetization-mode=1;profile-level-id=42001f", "packetization-mode=1;profile-level-id=42001"),
+        ("packetization-mode=1;profile-level-id=42001f", "packetization-mode=1;profile-level-id=+2001f"),
+        ("packetization-mode=1;profile-level-id=42001f", "packetization-mode=;profile-level-id=42001f"),
+        ("packetization-mode=1;profile-level-id=42001f", "packetization-mode=256;profile-level-id=42001f"),
+        ("a=rtpmap:102 H264/90000", "a=rtpmap:102 MP4V-ES/90000"),
+    ] {
+        let text = good.replace(from, to);
+        assert_ne!(text, good, "{from}");
+        let answer = answer_to(&text, Role::Publisher).unwrap();
+        let video = lines_with(&answer, "m=video 9 UDP/TLS/RTP/SAVPF ")[0];
+        assert!(video.starts_with("96 97 104 107 "), "{to}: {video}");
+    }
+    let rtx = good.replace("a=fmtp:97 apt=96", "a=fmtp:97 apt=ninety-six");
+    let answer = answer_to(&rtx, Role::Publisher).unwrap();
+    assert!(lines_with(&answer, "m=video 9 UDP/TLS/RTP/SAVPF ")[0].starts_with("96 102 103 "));
+}
+
+#[test]
+fn retransmissions_of_what_is_not_accepted_are_not_accepted() {
+    let answer = answer_to(&offer_named("firefox-esr-153-whip"), Role::Publisher).unwrap();
+    let video = " 9 UDP/TLS/RTP/SAVPF 120 124 121 125 99 100";
+    assert_eq!(lines_with(&answer, "m=video"), [video], "119 repeats red");
+}
+
+#[test]
+fn simulcast_alternatives_and_paused_layers_become_one_layer_each() {
+    let text = offer_named("chromium-156-whip-simulcast-h264")
+        .replace("a=simulcast:send h;m;l", "a=rid:x send pt=96\r\na=simulcast:recv q send h,x;~m;l");
+    let answer = answer_to(&text, Role::Publisher).unwrap();
+    assert_eq!(lines_with(&answer, "a=simulcast:"), ["recv h;m;l"]);
+    assert_eq!(lines_with(&answer, "a=rid:"), ["h recv", "m recv", "l recv"]);
+}
+
+#[test]
+fn an_extension_is_answered_from_our_side() {
+    let text = offer_named("chromium-156-whip").replace("a=extmap:4 ", "a=extmap:4/sendonly ");
+    let answer = answer_to(&text, Role::Publisher).unwrap();
+    assert_eq!(lines_with(&answer, "a=extmap:4/recvonly ").len(), 2);
+    let received = text.replace("a=extmap:4/sendonly ", "a=extmap:4/recvonly ");
+    let plan = plan_for(&received, Role::Publisher).unwrap();
+    let mid = |extensions: &[(u8, Extension)]| extensions.iter().any(|(_, it)| *it == Extension::Mid);
+    assert!(!plan.sections.iter().any(|section| mid(&section.extensions)), "a publisher that never sends it");
+}
+
+#[test]
+fn the_group_names_the_section_whose_transport_counts() {
+    let text = offer_named("chromium-156-whip").replacen("a=ice-ufrag:MVzM", "a=ice-ufrag:First", 1);
+    let ufrag = |text: &str| plan_for(text, Role::Publisher).unwrap().remote.ice_ufrag;
+    assert_eq!(ufrag(&text), "First");
+    assert_eq!(ufrag(&text.replace("BUNDLE 0 1", "BUNDLE 1 0")), "MVzM");
+}
+
+#[test]
+fn sha_256_is_found_among_other_hashes_and_letters_of_any_case() {
+    let text = offer_named("chromium-156-whip")
+        .replace("a=fingerprint:sha-256 D2", "a=fingerprint:sha-512 AA:BB\r\na=fingerprint:SHA-256 d2");
+    assert_eq!(plan_for(&text, Role::Publisher).unwrap().remote.fingerprint[0], 0xd2);
+}
+
+#[test]
+fn correction_ssrcs_are_not_media() {
+    let text =
+        offer_named("chromium-156-whip") + "a=ssrc:77 cname:x\r\na=ssrc-group:FEC-FR 1042900672 77\r\n";
+    let plan = plan_for(&text, Role::Publisher).unwrap();
+    let ssrcs = &plan.section(MediaKind::Video).unwrap().ssrcs;
+    assert_eq!(ssrcs.iter().map(|pair| pair.media.0).collect::<Vec<_>>(), [1_042_900_672]);
+}
+
+#[test]
+fn texts_of_the_caller_cannot_break_a_line() {
+    let text = offer_named("chromium-156-whep");
+    let offer = crate::sdp::Offer::parse(&text).unwrap();
+    let plan = plan_for(&text, Role::Viewer).unwrap();
+    let local = crate::sdp::LocalDescription { msid: "a b\r\na=x", cname: "é:", ..super::local(&[]) };
+    let answer = crate::sdp::answer(&offer, &plan, &local);
+    assert_eq!(lines_with(&answer, "a=msid:"), ["a_b__a_x audio", "a_b__a_x video"]);
+    assert_eq!(lines_with(&answer, "a=ssrc:1001 cname:"), ["__"]);
+}

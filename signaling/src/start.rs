@@ -1,0 +1,165 @@
+//! The start of signaling, its life until a signal, and its end.
+
+use crate::auth::Access;
+use crate::auth::token::ApiToken;
+use crate::config::{self, Config, ConfigError, Mode};
+use crate::error::StartError;
+use crate::first_screen;
+use crate::http::server::{self, Listener};
+use crate::http::tls::Tls;
+use crate::http::{App, Audience};
+use crate::logging::LogControl;
+use crate::media::{Launcher, Supervisor};
+use crate::metrics::Metrics;
+use crate::shutdown;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::fs::DirBuilder;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Runs signaling until a signal ends it.
+///
+/// # Errors
+/// It could not start; the error names the cure.
+pub fn run(config: Config, mode: Mode, log: LogControl) -> Result<(), StartError> {
+    raise_file_limit();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
+    runtime.block_on(live(config, mode, log))
+}
+
+/// The listeners come first: if another server of this configuration runs, the start fails here and that one's media
+/// process is left alone.
+async fn live(config: Config, mode: Mode, log: LogControl) -> Result<(), StartError> {
+    let signals = Signals::catch().map_err(StartError::Runtime)?;
+    make_state_dir(&config.state_dir)?;
+    let token = ApiToken::find(&config.token, &config.state_dir)?;
+    let (listeners, tls) = listen(&config).await?;
+    let metrics = Arc::new(Metrics::new().map_err(|error| StartError::Media(error.to_string()))?);
+    let (stop, shutdown) = shutdown::channel();
+    let launcher = if mode == Mode::Serve { Some(Launcher::new(&config)?) } else { None };
+    let (control, hash) = (config.control.clone(), config.media_hash());
+    let (mut supervisor, media) = Supervisor::new(control, hash, launcher, metrics.clone(), shutdown.clone());
+    let first = supervisor.first().await?;
+    let addresses: Vec<SocketAddr> = listeners.iter().filter_map(Listener::address).collect();
+    first_screen::print(&config, &addresses, first.as_ref().map(|(_, hello)| hello.workers.as_slice()));
+    let app = Arc::new(App { access: Access::new(token, config.open), config, media, metrics });
+    let supervising = tokio::spawn(supervisor.run(first));
+    let serving = tokio::spawn(server::serve(app.clone(), listeners, shutdown));
+    // Without systemd there is no socket to tell, which is no error.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    signals.until_end(|| reload(&app, tls.as_deref(), &log)).await;
+    tracing::info!("shutting down");
+    stop.stop();
+    let _ = serving.await;
+    let _ = supervising.await;
+    Ok(())
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn catch() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn until_end(mut self, mut on_hangup: impl FnMut()) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => on_hangup(),
+            }
+        }
+    }
+}
+
+/// SIGHUP: certificates and the reloadable keys. Whatever is wrong stays as it was.
+fn reload(app: &App, tls: Option<&Tls>, log: &LogControl) {
+    let fresh = match config::load_process() {
+        Ok((_, fresh)) => fresh,
+        Err(errors) => return report(&errors),
+    };
+    tracing::info!("reading the configuration again");
+    log.set(&fresh);
+    for key in app.config.settings.changed(&fresh.settings).filter(|key| !key.reloadable) {
+        tracing::warn!(key = key.name, "changed, but is only read at start");
+    }
+    match ApiToken::find(&fresh.token, &fresh.state_dir) {
+        Ok(token) => app.access.set_token(token),
+        Err(error) => tracing::error!(%error, "the API token stays as it was"),
+    }
+    let source = fresh.https.as_ref().map(|(_, source)| source);
+    match tls.zip(source).map(|(tls, source)| tls.reload(source)) {
+        Some(Err(error)) => tracing::error!(%error, "the certificate stays as it was"),
+        Some(Ok(())) => tracing::info!("reloaded the certificate"),
+        None => {}
+    }
+}
+
+fn report(errors: &[ConfigError]) {
+    for error in errors {
+        tracing::error!(%error, "the configuration stays as it was");
+    }
+}
+
+/// Creates the state directory for this user alone: it holds the API token and the control socket.
+pub fn make_state_dir(path: &Path) -> Result<(), StartError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|cause| StartError::StateDir { path: path.to_owned(), cause })
+}
+
+async fn listen(config: &Config) -> Result<(Vec<Listener>, Option<Arc<Tls>>), StartError> {
+    let mut listeners = vec![Listener::bind(config.http, "--http", Audience::Everyone).await?];
+    let mut certificate = None;
+    if let Some((address, source)) = &config.https {
+        let mut listener = Listener::bind(*address, "--https", Audience::Everyone).await?;
+        let names = certificate_names(config, *address)?;
+        let tls = Arc::new(Tls::load(source, &config.state_dir, names)?);
+        listener.tls = Some(tls.clone());
+        certificate = Some(tls);
+        listeners.push(listener);
+    }
+    if let Some(address) = config.metrics {
+        listeners.push(Listener::bind(address, "--metrics", Audience::Operators).await?);
+    }
+    Ok((listeners, certificate))
+}
+
+/// What a self-signed certificate must be valid for: every address that leads to the listener, and its names.
+pub fn certificate_names(config: &Config, https: SocketAddr) -> Result<Vec<String>, StartError> {
+    let mut names = vec!["localhost".to_owned()];
+    let host = config.public_url.as_ref().and_then(|url| url.parse::<hyper::Uri>().ok());
+    names.extend(host.and_then(|uri| uri.host().map(|host| host.trim_matches(['[', ']']).to_owned())));
+    let addresses = match https.ip() {
+        ip if ip.is_unspecified() => {
+            config::interfaces::usable_addresses(true).map_err(StartError::Interfaces)?
+        }
+        ip => vec![ip],
+    };
+    names.extend(addresses.iter().chain(&config.public_ip).map(ToString::to_string));
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+/// Each connection is a file descriptor, and the usual soft limit of 1024 is there for programs that use select(2).
+fn raise_file_limit() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::warn!(%error, soft, hard, "cannot raise the limit on open files");
+    }
+}

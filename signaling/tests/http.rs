@@ -1,0 +1,398 @@
+//! The HTTP face of the real binary, beside a media process that only talks.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
+
+mod support;
+
+use nix::sys::signal::Signal;
+use sfu::control::protocol::{CreateError, Event};
+use sfu::core::codec::{Codec, H264Profile};
+use sfu::core::plan::Role;
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+use support::{Manner, Response, Server, TOKEN, eventually};
+
+const WHIP: &str = include_str!("fixtures/offers/chromium-156-whip.sdp");
+const WHEP: &str = include_str!("fixtures/offers/chromium-156-whep.sdp");
+const WHEP_VP8: &str = include_str!("fixtures/offers/firefox-esr-153-whep.sdp");
+const WHIP_H264_HIGH: &str = include_str!("fixtures/offers/ffmpeg-9.0.2-dtls-active-high.sdp");
+
+fn bearer() -> (&'static str, String) {
+    ("Authorization", format!("Bearer {TOKEN}"))
+}
+
+/// Publishes and lets media say that video arrives.
+fn go_live(server: &Server, offer: &str, codec: Codec) -> Response {
+    let response = server.post("/demo/whip", &[], offer);
+    assert_eq!(response.status, 201, "{response:?}");
+    let (session, plan) = server.media.created().pop().unwrap();
+    server.media.send(&Event::Connected { session });
+    server.media.send(&Event::Track { session, stream: plan.stream, codec });
+    let listed = || server.get("/api/v1/streams").body.contains(&codec.to_string());
+    eventually("the stream is live", listed);
+    response
+}
+
+#[test]
+fn an_offer_becomes_a_session_and_an_answer() {
+    let server = Server::start("offer", &[]);
+    for (path, offer, role) in [("/demo/whip", WHIP, Role::Publisher), ("/demo/whep", WHEP, Role::Viewer)] {
+        let response = server.post(path, &[], offer);
+        assert_eq!(response.status, 201, "{response:?}");
+        assert_eq!(response.header("content-type"), Some("application/sdp"));
+        assert!(response.body.starts_with("v=0\r\n"), "{}", response.body);
+        assert!(response.body.contains("a=ice-ufrag:srvr\r\n"));
+        let location = response.header("location").unwrap();
+        assert!(location.starts_with(&format!("http://{}/session/", server.address)), "{location}");
+        let etag = response.header("etag").unwrap();
+        assert!(etag.starts_with('"') && etag.ends_with('"') && etag.len() > 2, "{etag}");
+        let (session, plan) = server.media.created().pop().unwrap();
+        assert_eq!(plan.role, role);
+        assert_eq!(plan.validate(), Ok(()));
+        let port = 8200 + session.worker.0;
+        assert!(response.body.contains(&format!(" 127.0.0.1 {port} typ host")), "{}", response.body);
+    }
+    let created = server.media.created();
+    assert_eq!(created[0].1.stream, created[1].1.stream);
+    assert_ne!(created[0].0.worker, created[1].0.worker);
+    assert_eq!(server.metric("uringcast_sessions{role=\"viewer\"}"), Some(1.0));
+    assert_eq!(server.metric("uringcast_http_requests_total{code=\"201\",route=\"whip\"}"), Some(1.0));
+    assert_eq!(server.metric("uringcast_join_seconds_count{phase=\"answer\"}"), Some(2.0));
+}
+
+#[test]
+fn every_answer_of_whip_and_whep_lets_web_pages_read_it() {
+    let server = Server::start("cors", &[]);
+    let session = server.post("/demo/whip", &[], WHIP).session();
+    let answers = [
+        ("whip", server.request("OPTIONS", "/demo/whip", &[], "")),
+        ("whep", server.request("OPTIONS", "/demo/whep", &[], "")),
+        ("whip", server.request("OPTIONS", &session, &[], "")),
+        ("whip", server.request("OPTIONS", "/session/unknown", &[], "")),
+        ("whip", server.post("/demo/whip", &[], "no sdp")),
+        ("whep", server.post("/demo/whep", &[("Origin", "https://example.com")], WHEP)),
+        ("whip", server.request("PUT", "/demo/whip", &[], "")),
+        ("whip", server.request("DELETE", &session, &[], "")),
+    ];
+    for (protocol, answer) in &answers {
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{answer:?}");
+        let exposed = answer.header("access-control-expose-headers").unwrap();
+        assert!(exposed.contains("Location") && exposed.contains("ETag"));
+        assert!(answer.header("access-control-allow-headers").unwrap().contains("Authorization"));
+        assert!(answer.header("protocol-version").unwrap().contains(protocol), "{answer:?}");
+    }
+    for (_, options) in &answers[..4] {
+        assert_eq!(options.status, 200);
+        assert_eq!(options.header("accept-post"), Some("application/sdp"));
+        assert_eq!(options.header("accept-patch"), Some("application/trickle-ice-sdpfrag"));
+    }
+}
+
+#[test]
+fn other_methods_are_answered_as_the_rfc_says() {
+    let server = Server::start("methods", &[]);
+    let session = server.post("/demo/whip", &[], WHIP).session();
+    for path in ["/demo/whip", "/demo/whep", &session] {
+        let get = server.get(path);
+        assert_eq!((get.status, get.body.as_str()), (204, ""), "{path}");
+    }
+    let head = server.request("HEAD", "/demo/whep", &[], "");
+    assert_eq!((head.status, head.header("content-type")), (200, Some("application/sdp")));
+    for method in ["PUT", "POST"] {
+        let answer = server.request(method, &session, &[], "");
+        answer.problem(405);
+        assert_eq!(answer.header("allow"), Some("OPTIONS, GET, HEAD, PATCH, DELETE"));
+    }
+    let answer = server.request("DELETE", "/demo/whip", &[], "");
+    answer.problem(405);
+    assert_eq!(answer.header("allow"), Some("OPTIONS, GET, HEAD, POST"));
+    server.request("POST", "/", &[], "").problem(405);
+}
+
+#[test]
+fn a_deleted_session_is_gone() {
+    let server = Server::start("delete", &[]);
+    let session = server.post("/demo/whip", &[], WHIP).session();
+    let answer = server.request("DELETE", &session, &[("If-Match", "\"anything\"")], "");
+    assert_eq!(answer.status, 200);
+    assert!(!answer.body.is_empty());
+    eventually("media was told", || server.media.deleted() == [server.media.last_created()]);
+    server.request("DELETE", &session, &[], "").problem(404);
+    server.get(&session).problem(404);
+    let ended = "uringcast_sessions_ended_total{reason=\"deleted\",role=\"publisher\"}";
+    eventually("it is counted", || server.metric(ended) == Some(1.0));
+}
+
+#[test]
+fn bodies_that_are_no_offer_are_refused_before_media_hears_of_them() {
+    let server = Server::start("bodies", &[]);
+    let text = [("Content-Type", "text/plain")];
+    server.request("POST", "/demo/whip", &text, WHIP).problem(415);
+    server.request("POST", "/demo/whip", &[], WHIP).problem(415);
+    let oversized = "v=0\r\n".repeat(14_000);
+    server.post("/demo/whip", &[], &oversized).problem(413);
+    let long_line = format!("v=0\r\ns={}\r\n", "x".repeat(65_000));
+    let many_lines = format!("v=0\r\n{}", "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\n".repeat(500));
+    for bad in ["", "hello", "{}", "v=0\r\n", &long_line, &many_lines] {
+        let answer = server.post("/demo/whip", &[], bad);
+        assert!(matches!(answer.status, 400 | 413 | 422), "{answer:?}");
+        answer.problem(answer.status);
+    }
+    assert!(server.media.created().is_empty());
+    let with_parameter = [("Content-Type", "Application/SDP; charset=utf-8")];
+    assert_eq!(server.request("POST", "/demo/whip", &with_parameter, WHIP).status, 201);
+}
+
+#[test]
+fn a_body_is_bounded_even_when_its_length_is_not_told() {
+    let server = Server::start("chunked", &[]);
+    let mut stream = server.connect();
+    let head = format!(
+        "POST /demo/whip HTTP/1.1\r\nHost: {}\r\nContent-Type: application/sdp\r\nTransfer-Encoding: chunked\r\n\r\n",
+        server.address
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let chunk = format!("4000\r\n{}\r\n", "x".repeat(0x4000));
+    for _ in 0..5 {
+        stream.write_all(chunk.as_bytes()).unwrap();
+    }
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut start = [0; 12];
+    stream.read_exact(&mut start).unwrap();
+    assert_eq!(&start, b"HTTP/1.1 413");
+}
+
+#[test]
+fn paths_that_name_nothing_say_so() {
+    let server = Server::start("paths", &[]);
+    for path in ["/nothing", "/demo", "/whip", "/api/v2", "/client/none.js", "/session"] {
+        server.get(path).problem(404);
+    }
+    server.get("/session/00000000000000000000000000000000").problem(404);
+    for name in ["api", "whip", "watch", ".hidden", "a%20b", &"x".repeat(65)] {
+        let detail = server.post(&format!("/{name}/whip"), &[], WHIP).problem(400);
+        assert!(detail.contains("Choose another name"), "{detail}");
+    }
+}
+
+#[test]
+fn open_mode_serves_this_host_alone() {
+    let server = Server::start("open", &[]);
+    let foreign: [&[(&str, &str)]; 5] = [
+        &[("Host", "live.example.com")],
+        &[("Origin", "https://evil.example.com")],
+        &[("X-Forwarded-For", "192.0.2.1")],
+        &[("Forwarded", "for=192.0.2.1")],
+        &[("Via", "1.1 proxy")],
+    ];
+    for headers in foreign {
+        let answer = server.post("/demo/whip", headers, WHIP);
+        let detail = answer.problem(401);
+        assert!(detail.contains("--open"), "{detail}");
+        assert_eq!(answer.header("www-authenticate"), Some("Bearer realm=\"uringcast\""));
+        assert_eq!(server.request("GET", "/api/v1/streams", headers, "").status, 401);
+        assert_eq!(server.request("GET", "/metrics", headers, "").status, 401);
+
+        let (name, value) = bearer();
+        let with_token = [headers, &[(name, value.as_str())]].concat();
+        let answer = server.post("/demo/whip", &with_token, WHIP);
+        assert_eq!(answer.status, 201, "{answer:?}");
+        assert!(answer.header("location").is_some_and(|location| location.starts_with("/session/")));
+    }
+    assert_eq!(server.post("/other/whip", &[("Origin", "http://localhost:3000")], WHIP).status, 201);
+}
+
+#[test]
+fn a_closed_server_wants_the_token() {
+    let server = Server::start("closed", &["--open=false", "--public-url", "https://live.example.com/"]);
+    server.post("/demo/whip", &[], WHIP).problem(401);
+    let wrong = [("Authorization", "Bearer 0123456789abcdef0123456789abcdee")];
+    server.post("/demo/whip", &wrong, WHIP).problem(401);
+    assert_eq!(server.request("OPTIONS", "/demo/whip", &[], "").status, 200);
+    let (name, value) = bearer();
+    let answer = server.post("/demo/whip", &[(name, &value)], WHIP);
+    let location = answer.header("location").unwrap();
+    assert!(location.starts_with("https://live.example.com/session/"), "{location}");
+    assert_eq!(server.request("DELETE", &answer.session(), &[], "").status, 200);
+}
+
+#[test]
+fn a_live_name_is_taken_and_a_silent_one_is_not() {
+    let server = Server::start("taken", &[]);
+    go_live(&server, WHIP, Codec::Vp8);
+    let first = server.media.last_created();
+    let detail = server.post("/demo/whip", &[], WHIP).problem(409);
+    assert!(detail.contains("already publishes"), "{detail}");
+    server.media.send(&Event::Silence { session: first, silent: true });
+    eventually("the name is free", || server.post("/demo/whip", &[], WHIP).status == 201);
+    server.media.send(&Event::Connected { session: server.media.last_created() });
+    eventually("the silent one is ended", || server.media.deleted() == [first]);
+}
+
+#[test]
+fn the_token_replaces_a_publisher_once_the_new_one_is_connected() {
+    let server = Server::start("replace", &[]);
+    let first_url = go_live(&server, WHIP, Codec::Vp8).session();
+    let first = server.media.last_created();
+    let (name, value) = bearer();
+    assert_eq!(server.post("/demo/whip", &[(name, &value)], WHIP).status, 201);
+    let second = server.media.last_created();
+    assert_eq!(server.get(&first_url).status, 204);
+    assert!(server.media.deleted().is_empty());
+    let created = server.media.created();
+    assert!(created[1].1.epoch > created[0].1.epoch);
+    server.media.send(&Event::Connected { session: second });
+    eventually("the old one is ended", || server.media.deleted() == [first]);
+    server.get(&first_url).problem(404);
+}
+
+#[test]
+fn a_viewer_that_cannot_play_the_stream_is_told_what_it_is() {
+    let server = Server::start("codec", &[]);
+    let high = Codec::H264 { profile: H264Profile::High, packetization_mode: 1 };
+    go_live(&server, WHIP_H264_HIGH, high);
+    let detail = server.post("/demo/whep", &[], WHEP_VP8).problem(422);
+    assert!(detail.contains("H264 (High") && detail.contains("VP8"), "{detail}");
+    assert_eq!(server.post("/empty/whep", &[], WHEP_VP8).status, 201);
+}
+
+#[test]
+fn candidates_are_taken_and_restarts_are_not() {
+    let server = Server::start("patch", &[]);
+    let created = server.post("/demo/whip", &[], WHIP);
+    let (session, etag) = (created.session(), created.header("etag").unwrap().to_owned());
+    let fragment = [("Content-Type", "application/trickle-ice-sdpfrag")];
+    let ours = server.media.created()[0].1.remote.ice_ufrag.clone();
+    let candidate = format!(
+        "a=ice-ufrag:{ours}\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\na=candidate:1 1 udp 1 x.local 9 typ host\r\n"
+    );
+    let patch = |headers: &[(&str, &str)], body: &str| server.request("PATCH", &session, headers, body);
+
+    let answer = patch(&fragment, &candidate);
+    assert_eq!((answer.status, answer.body.as_str(), answer.header("etag")), (204, "", None));
+    for tag in [etag.as_str(), "*", "\"*\""] {
+        assert_eq!(patch(&[fragment[0], ("If-Match", tag)], &candidate).status, 204, "{tag}");
+    }
+    patch(&[fragment[0], ("If-Match", "\"other\"")], &candidate).problem(412);
+    let detail = patch(&fragment, "a=ice-ufrag:new1\r\na=ice-pwd:0123456789012345678901\r\n").problem(422);
+    assert!(detail.contains("ICE restarts are not supported"), "{detail}");
+    patch(&fragment, "nonsense").problem(400);
+    let answer = patch(&[("Content-Type", "application/json")], &candidate);
+    answer.problem(415);
+    assert_eq!(answer.header("accept-patch"), Some("application/trickle-ice-sdpfrag"));
+    server.request("PATCH", "/session/00000000000000000000000000000000", &fragment, &candidate).problem(404);
+}
+
+#[test]
+fn a_refusal_of_media_is_a_503_with_a_time_to_try_again() {
+    let server = Server::start("refuse", &[]);
+    server.media.behave(Manner::Refuse(CreateError::Full));
+    let answer = server.post("/demo/whep", &[], WHEP);
+    answer.problem(503);
+    assert_eq!(answer.header("retry-after"), Some("5"));
+    server.media.behave(Manner::Agree);
+    assert_eq!(server.post("/demo/whep", &[], WHEP).status, 201);
+}
+
+#[test]
+fn a_client_that_leaves_while_media_works_leaves_no_session() {
+    let server = Server::start("leaves", &[]);
+    server.media.behave(Manner::StaySilent);
+    let mut stream = server.connect();
+    let request = format!(
+        "POST /demo/whep HTTP/1.1\r\nHost: {}\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{WHEP}",
+        server.address,
+        WHEP.len()
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    eventually("media was asked", || server.media.waiting() == 1);
+    drop(stream);
+    std::thread::sleep(Duration::from_millis(100));
+    server.media.answer_late();
+    eventually("the session is ended", || server.media.deleted() == [server.media.last_created()]);
+    assert_eq!(server.metric("uringcast_viewers"), Some(0.0));
+}
+
+#[test]
+fn without_media_nothing_is_promised_and_it_comes_back() {
+    let server = Server::start("media-gone", &[]);
+    let session = server.post("/demo/whip", &[], WHIP).session();
+    server.media.behave(Manner::StaySilent);
+    server.media.hang_up();
+    eventually("signaling notices", || server.get(&session).status == 404);
+    server.media.behave(Manner::Agree);
+    eventually("and reconnects", || server.get("/readyz").status == 200);
+    assert_eq!(server.post("/demo/whip", &[], WHIP).status, 201);
+}
+
+#[test]
+fn slow_clients_are_closed_and_keep_nobody_out() {
+    let server = Server::start("slow", &["--http-timeout", "0.5", "--http-connections", "8"]);
+    let start = Instant::now();
+    let mut slow: Vec<_> = (0..20).map(|_| server.connect()).collect();
+    for stream in &mut slow {
+        let _ = stream.write_all(b"POST /demo/whip HTTP/1.1\r\nHo");
+    }
+    assert_eq!(server.post("/demo/whip", &[], WHIP).status, 201);
+    let mut body = server.connect();
+    let head = "POST /demo/whep HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/sdp\r\nContent-Length: 99\r\n\r\nv";
+    body.write_all(head.as_bytes()).unwrap();
+    assert_eq!(Response::read(body).status, 408);
+    for mut stream in slow {
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest);
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    let evicted = server.metric("uringcast_http_connections_closed_total{reason=\"evicted\"}");
+    assert!(evicted.is_some_and(|count| count >= 12.0), "{evicted:?}");
+}
+
+#[test]
+fn pages_keep_to_themselves() {
+    let server = Server::start("pages", &[]);
+    for path in ["/", "/publish/demo", "/watch/demo"] {
+        let page = server.get(path);
+        assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+        let policy = page.header("content-security-policy").unwrap();
+        assert!(
+            policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
+            "{policy}"
+        );
+        assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
+        assert!(!page.body.contains("<script>") && !page.body.contains("style="), "inline code in {path}");
+    }
+    let library = server.get("/client/uringcast.js");
+    assert_eq!(library.header("content-type"), Some("text/javascript; charset=utf-8"));
+    assert_eq!(library.header("access-control-allow-origin"), Some("*"));
+}
+
+#[test]
+fn the_list_of_streams_says_who_is_live() {
+    let server = Server::start("streams", &[]);
+    let streams = || serde_json::from_str::<serde_json::Value>(&server.get("/api/v1/streams").body).unwrap();
+    assert_eq!(streams()["streams"], serde_json::json!([]));
+    go_live(&server, WHIP, Codec::Vp8);
+    assert_eq!(server.post("/demo/whep", &[], WHEP).status, 201);
+    let row = &streams()["streams"][0];
+    assert_eq!((&row["name"], &row["viewers"]), (&"demo".into(), &1.into()));
+    assert_eq!(row["codecs"], serde_json::json!(["VP8"]));
+    assert!(row["since"].as_str().is_some_and(|since| since.ends_with('Z')));
+}
+
+#[test]
+fn metrics_carry_what_the_workers_counted() {
+    let server = Server::start("metrics", &[]);
+    assert_eq!(server.metric("uringcast_rtp_packets_total{direction=\"out\"}"), Some(84.0));
+    assert_eq!(server.metric("uringcast_worker_sessions{worker=\"1\"}"), Some(0.0));
+    assert_eq!(server.metric("uringcast_media_up"), Some(1.0));
+}
+
+#[test]
+fn signals_end_it_cleanly() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut server = Server::start(signal.as_str(), &[]);
+        assert_eq!(server.post("/demo/whip", &[], WHIP).status, 201);
+        server.signal(signal);
+        assert_eq!(server.exit_code(), Some(0));
+        assert!(server.media.deleted().is_empty(), "a separate media process keeps its sessions");
+    }
+}
