@@ -25,8 +25,8 @@ const KEY_FRAME_INTERVAL: Duration = Duration::from_millis(300);
 const LATE: Duration = Duration::from_millis(10);
 /// Further behind than this, frames are left out instead of sent in a burst.
 const TOO_LATE: Duration = Duration::from_millis(500);
-/// str0m keeps this many packets for retransmission; sequence numbers start low, so that no receiver has to
-/// guess the roll-over counter (RFC 3711 section 3.3.1).
+/// Sequence numbers start low, so that no receiver has to guess the roll-over counter (RFC 3711 section
+/// 3.3.1).
 const FIRST_SEQ: u64 = 1000;
 
 /// What all publishers send.

@@ -49,7 +49,8 @@ fn steps_of_viewers_are_measured_and_every_session_is_deleted() {
 fn five_percent_dropped_for_good_is_five_percent_lost() {
     let step = one_step(Faults { drop_per_mille: 50, ..Faults::default() }, "--viewers 4 --secs 5");
     let lost = step.lost_pct.unwrap();
-    assert!((4.0..6.0).contains(&lost), "{lost} %");
+    // Some 3300 packets: 1.6 is four times the standard deviation.
+    assert!((3.4..6.6).contains(&lost), "{lost} %");
     assert!(step.plis > 0 && step.freezes > 0, "{step:?}");
 }
 
@@ -57,7 +58,7 @@ fn five_percent_dropped_for_good_is_five_percent_lost() {
 fn packets_that_are_sent_again_are_not_lost_but_late() {
     let faults = Faults { drop_per_mille: 50, retransmits: true, ..Faults::default() };
     let step = one_step(faults, "--viewers 2 --secs 4");
-    // Audio is not sent again: with a sixth of the packets it keeps its 5 %.
+    // Audio, about a third of the packets, is not sent again and keeps its 5 %.
     let lost = step.lost_pct.unwrap();
     assert!(lost < 3.0, "{lost} %");
     let latency = step.latency_ms.unwrap();
@@ -70,7 +71,7 @@ fn forty_milliseconds_of_delay_are_forty_milliseconds_of_latency() {
     let plain = one_step(Faults::default(), "--viewers 1 --secs 2").latency_ms.unwrap();
     let delayed = one_step(Faults { delay, ..Faults::default() }, "--viewers 1 --secs 2").latency_ms.unwrap();
     let added = delayed.p50 - plain.p50;
-    assert!((35.0..50.0).contains(&added), "{added} ms");
+    assert!((35.0..60.0).contains(&added), "{added} ms");
 }
 
 /// Interrupts the run when a line holds the trigger.

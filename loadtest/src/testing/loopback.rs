@@ -90,10 +90,10 @@ fn a_viewer_sees_the_frames_that_a_publisher_sends_and_reads_their_latency() {
     let times = joined.iter().find(|times| times.first_rtp.is_some()).unwrap();
     assert!(times.first_key_frame.unwrap() >= times.first_rtp.unwrap());
     let (sent, received) = pair.measure(Duration::from_secs(2));
-    assert!((50..=70).contains(&sent.sent.frames), "{:?}", sent.sent);
-    assert!(received.received.frames.abs_diff(sent.sent.frames) <= 3, "{:?}", received.received);
+    assert!(sent.sent.frames >= 50, "{:?}", sent.sent);
+    assert!(received.received.frames.abs_diff(sent.sent.frames) <= 10, "{:?}", received.received);
     assert!(
-        received.received.packets.abs_diff(sent.sent.packets) <= 30,
+        received.received.packets.abs_diff(sent.sent.packets) <= 80,
         "{:?} {:?}",
         sent.sent,
         received.received
