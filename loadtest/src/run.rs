@@ -22,6 +22,9 @@ use crate::report::{Generator, LatencyMs, Report, Server, Step, Stream};
 use crate::tally::Tally;
 use crate::video::VideoLoop;
 
+/// Publishers run this long before the first viewer joins: an encoder that has just made a key frame makes
+/// the next one late, and joins are to be judged against a running stream.
+const WARM_UP: Duration = Duration::from_secs(1);
 /// Open files beside the sockets of peers: HTTP connections, polls, the terminal.
 const OTHER_FILES: u64 = 200;
 /// Beyond the join timeout before the run goes on without an outcome; a bound on bugs, not on servers.
@@ -182,6 +185,10 @@ impl Stage {
             self.tally.listen_for(&self.outcomes, plan.join_interval);
         }
         self.tally.listen(&self.outcomes, plan.publishers, Instant::now() + plan.join_timeout + GRACE);
+        self.check_stop()?;
+        if plan.publishers > 0 {
+            self.tally.listen_for(&self.outcomes, WARM_UP);
+        }
         self.check_stop()
     }
 
