@@ -1,1 +1,95 @@
-fn main() {}
+//! `uringcast-loadtest`: synthetic publishers and viewers for any WHIP/WHEP server. It knows the protocols
+//! and nothing of the server, so what it measures is what viewers get.
+
+mod args;
+mod audio;
+mod clock;
+mod engine;
+mod failure;
+mod frames;
+mod freeze;
+mod histogram;
+mod http;
+mod inbox;
+mod join;
+mod local;
+mod negotiation;
+mod packet;
+mod peer;
+mod picture;
+mod proc;
+mod progress;
+mod publisher;
+mod report;
+mod require;
+mod run;
+mod seq;
+mod tally;
+#[cfg(test)]
+mod testing;
+mod video;
+mod viewer;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Parser;
+
+use crate::args::{Args, Plan};
+use crate::report::{Report, table};
+
+/// A figure missed its bar, or the run could not be done.
+const FAILED: u8 = 1;
+/// The command line is wrong.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let plan = match Args::parse().into_plan() {
+        Ok(plan) => plan,
+        Err(faults) => {
+            faults.iter().for_each(|fault| complain(fault));
+            return USAGE.into();
+        }
+    };
+    let outcome =
+        run::run(&plan, &mut io::stdout(), &until_interrupted()).and_then(|report| conclude(&plan, &report));
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&error);
+            FAILED.into()
+        }
+    }
+}
+
+/// Becomes true on Ctrl-C or SIGTERM.
+fn until_interrupted() -> Arc<AtomicBool> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let set = interrupted.clone();
+    // Without a handler a signal just ends the process; the server then notices by lost consent.
+    let _ = ctrlc::set_handler(move || set.store(true, Ordering::Relaxed));
+    interrupted
+}
+
+fn complain(line: &str) {
+    // Without stderr there is nobody to tell; the exit code still does.
+    let _ = writeln!(io::stderr(), "uringcast-loadtest: {line}");
+}
+
+fn conclude(plan: &Plan, report: &Report) -> Result<ExitCode, String> {
+    // A closed pipe does not keep the JSON from being written.
+    let _ = write!(io::stdout(), "\n{}", table(report));
+    if let Some(path) = &plan.json {
+        let json = serde_json::to_string_pretty(report).map_err(|error| error.to_string())?;
+        std::fs::write(path, json + "\n")
+            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    }
+    let misses: Vec<String> =
+        plan.bars.iter().flat_map(|bar| report.steps.iter().filter_map(|step| bar.missed_by(step))).collect();
+    misses.iter().for_each(|miss| complain(&format!("missed {miss}")));
+    report.ended_early.iter().for_each(|reason| complain(&format!("ended early: {reason}")));
+    let fine = misses.is_empty() && report.ended_early.is_none();
+    Ok(if fine { ExitCode::SUCCESS } else { FAILED.into() })
+}

@@ -1,0 +1,314 @@
+//! One generator thread: a poll over the UDP sockets of its peers, and their timers.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token, Waker};
+use slab::Slab;
+
+use crate::histogram::Histogram;
+use crate::inbox::Inbox;
+use crate::peer::{Context, Peer};
+use crate::publisher::Sent;
+use crate::viewer::Received;
+
+const WAKER: Token = Token(usize::MAX);
+const EVENTS_PER_POLL: usize = 1024;
+
+/// A session to end with DELETE: its URL and token.
+pub type Ending = (String, Option<String>);
+
+/// What the thread is told.
+pub enum Command {
+    /// Drive this peer from now on.
+    Add(Box<Peer>),
+    /// Start counting anew.
+    BeginWindow,
+    /// Say what was counted since.
+    Collect(Sender<Collected>),
+    /// Close all peers and end.
+    Stop,
+}
+
+/// What one thread counted in the window.
+#[derive(Default)]
+pub struct Collected {
+    /// Sum over viewers, those that were lost on the way included.
+    pub received: Received,
+    /// Of the viewer that lost most, percent.
+    pub worst_lost_pct: Option<f64>,
+    /// Sum over publishers.
+    pub sent: Sent,
+    /// Whole-frame latency, microseconds.
+    pub latency: Histogram,
+    /// Share of the window in which the thread was not waiting, 0 to 1.
+    pub busy: f64,
+    /// Local UDP ports of all peers.
+    pub ports: Vec<u16>,
+    /// Datagrams that the kernel did not take.
+    pub send_errors: u64,
+}
+
+impl Collected {
+    /// Adds what another thread counted; `busy` becomes that of the busiest.
+    pub fn merge(&mut self, other: Collected) {
+        self.received += other.received;
+        self.worst_lost_pct = larger(self.worst_lost_pct, other.worst_lost_pct);
+        self.sent += other.sent;
+        self.latency.merge(&other.latency);
+        self.busy = self.busy.max(other.busy);
+        self.ports.extend(other.ports);
+        self.send_errors += other.send_errors;
+    }
+}
+
+fn larger(left: Option<f64>, right: Option<f64>) -> Option<f64> {
+    match (left, right) {
+        (Some(left), Some(right)) => Some(left.max(right)),
+        (left, right) => left.or(right),
+    }
+}
+
+/// The handle to a running thread.
+pub struct Engine {
+    commands: Sender<Command>,
+    waker: Arc<Waker>,
+    thread: JoinHandle<Vec<Ending>>,
+}
+
+/// Hands commands to an engine from any thread.
+#[derive(Clone)]
+pub struct Commander {
+    commands: Sender<Command>,
+    waker: Arc<Waker>,
+}
+
+impl Commander {
+    /// Sends a command; says whether the thread still takes any.
+    pub fn tell(&self, command: Command) -> bool {
+        self.commands.send(command).is_ok() && self.waker.wake().is_ok()
+    }
+}
+
+impl Engine {
+    /// Starts a thread.
+    pub fn start(name: String, context: Context) -> io::Result<Engine> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        let (commands, received) = mpsc::channel();
+        let run = move || Loop::new(poll, received, context).run();
+        let thread = std::thread::Builder::new().name(name).spawn(run)?;
+        Ok(Engine { commands, waker, thread })
+    }
+
+    /// For other threads.
+    pub fn commander(&self) -> Commander {
+        Commander { commands: self.commands.clone(), waker: self.waker.clone() }
+    }
+
+    /// Starts a new measured window.
+    pub fn begin_window(&self) {
+        self.commander().tell(Command::BeginWindow);
+    }
+
+    /// Asks for the counters; `None` if the thread has died.
+    pub fn collect(&self) -> Option<Collected> {
+        let (reply, collected) = mpsc::channel();
+        self.commander().tell(Command::Collect(reply));
+        collected.recv().ok()
+    }
+
+    /// Closes all peers; returns the sessions to DELETE.
+    pub fn stop(self) -> Vec<Ending> {
+        self.commander().tell(Command::Stop);
+        self.thread.join().unwrap_or_default()
+    }
+}
+
+struct Seat {
+    peer: Peer,
+    /// The earliest timer that is set for it.
+    wake: Instant,
+}
+
+struct Loop {
+    poll: Poll,
+    commands: Receiver<Command>,
+    context: Context,
+    seats: Slab<Seat>,
+    timers: BinaryHeap<Reverse<(Instant, usize)>>,
+    inbox: Inbox,
+    endings: Vec<Ending>,
+    /// Counters of viewers that have ended.
+    departed: Received,
+    window_began: Instant,
+    waited: Duration,
+}
+
+impl Loop {
+    fn new(poll: Poll, commands: Receiver<Command>, context: Context) -> Loop {
+        Loop {
+            poll,
+            commands,
+            context,
+            seats: Slab::new(),
+            timers: BinaryHeap::new(),
+            inbox: Inbox::new(),
+            endings: Vec::new(),
+            departed: Received::default(),
+            window_began: Instant::now(),
+            waited: Duration::ZERO,
+        }
+    }
+
+    fn run(mut self) -> Vec<Ending> {
+        let mut events = Events::with_capacity(EVENTS_PER_POLL);
+        loop {
+            self.wait(&mut events);
+            for event in &events {
+                if event.token() != WAKER {
+                    self.readable(event.token().0);
+                }
+            }
+            if self.obey().is_break() {
+                return self.endings;
+            }
+            self.wake_due();
+        }
+    }
+
+    fn wait(&mut self, events: &mut Events) {
+        let before = Instant::now();
+        let timeout = self.timers.peek().map(|Reverse((at, _))| at.saturating_duration_since(before));
+        // Interrupted by a signal: the next turn does what is due.
+        if self.poll.poll(events, timeout).is_err() {
+            events.clear();
+        }
+        self.waited += before.elapsed();
+    }
+
+    fn readable(&mut self, key: usize) {
+        if let Some(seat) = self.seats.get_mut(key) {
+            seat.peer.receive(&mut self.inbox, &mut self.context);
+            self.settle(key);
+        }
+    }
+
+    fn wake_due(&mut self) {
+        let now = Instant::now();
+        while let Some(Reverse((at, key))) = self.timers.peek().copied().filter(|Reverse((at, _))| *at <= now)
+        {
+            self.timers.pop();
+            // A timer that was moved to an earlier time, or whose peer is gone, does nothing.
+            if let Some(seat) = self.seats.get_mut(key).filter(|seat| seat.wake == at) {
+                seat.peer.wake(now, &mut self.context);
+                seat.wake = now + Duration::from_secs(3600);
+                self.settle(key);
+            }
+        }
+    }
+
+    /// Removes a peer that has ended, or sets its timer.
+    fn settle(&mut self, key: usize) {
+        let Some(seat) = self.seats.get_mut(key) else { return };
+        if seat.peer.has_ended() {
+            self.remove(key);
+            return;
+        }
+        let wake = seat.peer.next_wake();
+        if wake < seat.wake {
+            seat.wake = wake;
+            self.timers.push(Reverse((wake, key)));
+        }
+    }
+
+    fn remove(&mut self, key: usize) {
+        let mut peer = self.seats.remove(key).peer;
+        // It may be gone from the poll already; closing the socket removes it in any case.
+        let _ = self.poll.registry().deregister(&mut peer.socket);
+        if let Some(viewer) = peer.viewer_mut() {
+            self.departed += viewer.window();
+        }
+        self.endings.extend(peer.session.take());
+    }
+
+    fn obey(&mut self) -> std::ops::ControlFlow<()> {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Add(peer) => self.add(*peer),
+                Command::BeginWindow => self.begin_window(),
+                Command::Collect(reply) => {
+                    // Nobody waits any more: nothing to tell.
+                    let _ = reply.send(self.collect());
+                }
+                Command::Stop => {
+                    self.stop();
+                    return std::ops::ControlFlow::Break(());
+                }
+            }
+        }
+        std::ops::ControlFlow::Continue(())
+    }
+
+    fn add(&mut self, peer: Peer) {
+        let now = Instant::now();
+        let key = self.seats.insert(Seat { peer, wake: now });
+        let seat = &mut self.seats[key];
+        // Cannot fail for a fresh socket; if it did, the join would time out and be reported.
+        let _ = self.poll.registry().register(&mut seat.peer.socket, Token(key), Interest::READABLE);
+        self.timers.push(Reverse((now, key)));
+        // Datagrams that came before the registration raise no event.
+        self.readable(key);
+    }
+
+    fn begin_window(&mut self) {
+        for (_, seat) in &mut self.seats {
+            if let Some(viewer) = seat.peer.viewer_mut() {
+                viewer.begin_window();
+            }
+            if let Some(publisher) = seat.peer.publisher_mut() {
+                publisher.begin_window();
+            }
+            seat.peer.reset_send_errors();
+        }
+        self.departed = Received::default();
+        self.context.latency = Histogram::default();
+        self.window_began = Instant::now();
+        self.waited = Duration::ZERO;
+    }
+
+    fn collect(&mut self) -> Collected {
+        let mut collected = Collected { received: self.departed, ..Collected::default() };
+        for (_, seat) in &mut self.seats {
+            if let Some(viewer) = seat.peer.viewer_mut() {
+                let window = viewer.window();
+                collected.worst_lost_pct = larger(collected.worst_lost_pct, window.lost_pct());
+                collected.received += window;
+            }
+            if let Some(publisher) = seat.peer.publisher_mut() {
+                collected.sent += publisher.window();
+            }
+            collected.ports.push(seat.peer.port());
+            collected.send_errors += seat.peer.send_errors();
+        }
+        collected.latency = self.context.latency.clone();
+        let elapsed = self.window_began.elapsed().as_secs_f64();
+        collected.busy = (1.0 - self.waited.as_secs_f64() / elapsed).clamp(0.0, 1.0);
+        collected
+    }
+
+    fn stop(&mut self) {
+        for (_, seat) in &mut self.seats {
+            seat.peer.close(&mut self.context);
+        }
+        let keys: Vec<usize> = self.seats.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.remove(key);
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Joins: threads that do the blocking half of a session's start (offer, POST, answer) and hand the peer to
+//! its engine.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::args::numbered;
+use crate::clock::WallClock;
+use crate::engine::{Command, Commander, Ending};
+use crate::failure::Failure;
+use crate::http::{Client, Session};
+use crate::peer::{Id, Outcome, Peer, Role};
+use crate::publisher::{self, Media, Publisher};
+use crate::viewer::{self, Viewer};
+
+/// Joins under way at once; each may wait for the server.
+const THREADS: usize = 32;
+
+/// What joins need to know.
+pub struct Entrance {
+    pub client: Client,
+    pub whip: Option<String>,
+    pub whep: Option<String>,
+    pub bearer: Option<String>,
+    /// Media sockets are bound to this.
+    pub publisher_ip: IpAddr,
+    pub viewer_ip: IpAddr,
+    /// What publishers send; `None` if there are none.
+    pub media: Option<Arc<Media>>,
+    pub publishers: usize,
+    pub timeout: Duration,
+    /// Whether viewers take trains whole.
+    pub gro: bool,
+    pub clock: WallClock,
+}
+
+/// One join to do.
+pub struct Job {
+    pub id: Id,
+    /// Who drives the peer.
+    pub engine: Commander,
+}
+
+/// The threads.
+pub struct Joiners {
+    jobs: Sender<Job>,
+    threads: Vec<JoinHandle<()>>,
+    /// Jobs that nobody has begun are not begun any more.
+    closing: Arc<AtomicBool>,
+}
+
+impl Joiners {
+    /// Starts the threads; outcomes of joins that fail early go to `outcomes`, the others come from the
+    /// engines.
+    pub fn start(entrance: &Arc<Entrance>, outcomes: &Sender<Outcome>) -> std::io::Result<Joiners> {
+        let (jobs, queue) = mpsc::channel();
+        let queue = Arc::new(Mutex::new(queue));
+        let closing = Arc::new(AtomicBool::new(false));
+        let spawn = |i: usize| {
+            let (entrance, queue, outcomes) = (entrance.clone(), queue.clone(), outcomes.clone());
+            let closing = closing.clone();
+            std::thread::Builder::new()
+                .name(format!("join-{i}"))
+                .spawn(move || work(&entrance, &queue, &outcomes, &closing))
+        };
+        let threads = (0..THREADS).map(spawn).collect::<Result<_, _>>()?;
+        Ok(Joiners { jobs, threads, closing })
+    }
+
+    /// Starts a join as soon as a thread is free.
+    pub fn join(&self, job: Job) {
+        // The threads end only when this sender is dropped.
+        let _ = self.jobs.send(job);
+    }
+
+    /// Waits for the joins under way and gives up the others.
+    pub fn finish(self) {
+        self.closing.store(true, Ordering::Relaxed);
+        drop(self.jobs);
+        for thread in self.threads {
+            // A panic there has been printed; its join is missing in the report.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// DELETEs all sessions, several at a time; returns how many the server refused, and one refusal in words.
+pub fn end_sessions(client: &Client, endings: Vec<Ending>) -> (usize, Option<String>) {
+    let queue = Mutex::new(endings);
+    let refusals = Mutex::new(Vec::new());
+    let work = || {
+        while let Some((url, bearer)) = take(&queue) {
+            if let Err(error) = client.delete(&url, bearer.as_deref()) {
+                refusals.lock().unwrap_or_else(PoisonError::into_inner).push(error.to_string());
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(work);
+        }
+    });
+    let refusals = refusals.into_inner().unwrap_or_else(PoisonError::into_inner);
+    (refusals.len(), refusals.into_iter().next())
+}
+
+fn take(queue: &Mutex<Vec<Ending>>) -> Option<Ending> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner).pop()
+}
+
+fn work(entrance: &Entrance, queue: &Mutex<Receiver<Job>>, outcomes: &Sender<Outcome>, closing: &AtomicBool) {
+    loop {
+        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = job else { return };
+        if closing.load(Ordering::Relaxed) {
+            return;
+        }
+        match entrance.join(job.id) {
+            Ok(peer) => {
+                job.engine.tell(Command::Add(Box::new(peer)));
+            }
+            Err(failure) => {
+                // The receiver is the main thread; if it is gone the program is ending.
+                let _ = outcomes.send(Outcome::Failed(job.id, failure));
+            }
+        }
+    }
+}
+
+impl Entrance {
+    fn join(&self, id: Id) -> Result<Peer, Failure> {
+        match id {
+            Id::Publisher(index) => self.publish(id, index),
+            Id::Viewer(index) => self.watch(id, index),
+        }
+    }
+
+    fn publish(&self, id: Id, index: usize) -> Result<Peer, Failure> {
+        let media =
+            self.media.clone().ok_or_else(|| Failure::Answer("there is no media to publish".into()))?;
+        let (offered, mids) = publisher::offer(&media, self.publisher_ip)?;
+        let call = self.call(self.whip.as_deref(), index + 1, &offered.offer)?;
+        let phase = index as f64 / self.publishers.max(1) as f64;
+        let joined = offered.answered(&call.session.answer).and_then(|connecting| {
+            let publisher = Publisher::new(media, self.clock, &connecting.rtc, &mids, phase)?;
+            Ok((connecting, Role::Publisher(publisher)))
+        });
+        self.seat(id, call, joined)
+    }
+
+    fn watch(&self, id: Id, index: usize) -> Result<Peer, Failure> {
+        let (offered, video_mid) = viewer::offer(self.viewer_ip)?;
+        let call = self.call(self.whep.as_deref(), index % self.publishers.max(1) + 1, &offered.offer)?;
+        let joined = offered.answered(&call.session.answer).map(|connecting| {
+            let viewer = Viewer::new(&connecting.rtc, video_mid);
+            (connecting, Role::Viewer(Box::new(viewer)))
+        });
+        self.seat(id, call, joined)
+    }
+
+    fn call(&self, url: Option<&str>, number: usize, offer: &str) -> Result<Call, Failure> {
+        let url = numbered(url.unwrap_or_default(), number);
+        let bearer = self.bearer.as_ref().map(|bearer| numbered(bearer, number));
+        let started = Instant::now();
+        let session = self.client.offer(&url, bearer.as_deref(), offer, started + self.timeout)?;
+        Ok(Call { started, session, bearer })
+    }
+
+    /// A session that cannot be used is ended at once.
+    fn seat(
+        &self,
+        id: Id,
+        call: Call,
+        joined: Result<(crate::negotiation::Connecting, Role), Failure>,
+    ) -> Result<Peer, Failure> {
+        match joined {
+            Ok((connecting, role)) => {
+                let mut peer = Peer::new(id, connecting, role, call.started, call.started + self.timeout);
+                if self.gro {
+                    peer.receive_trains();
+                }
+                peer.session = Some((call.session.url, call.bearer));
+                Ok(peer)
+            }
+            Err(failure) => {
+                // The failure that matters is the one before.
+                let _ = self.client.delete(&call.session.url, call.bearer.as_deref());
+                Err(failure)
+            }
+        }
+    }
+}
+
+struct Call {
+    started: Instant,
+    session: Session,
+    bearer: Option<String>,
+}

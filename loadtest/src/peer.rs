@@ -1,0 +1,316 @@
+//! One WebRTC peer: a UDP port, a str0m session and what it plays, driven by readiness and time.
+
+use std::net::SocketAddr;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use mio::net::UdpSocket;
+use str0m::net::{self, Receive};
+use str0m::{Event, IceConnectionState, Input, Output, Rtc};
+
+use crate::clock::WallClock;
+use crate::failure::Failure;
+use crate::histogram::Histogram;
+use crate::inbox::{Inbox, enable_gro};
+use crate::negotiation::Connecting;
+use crate::publisher::Publisher;
+use crate::viewer::Viewer;
+
+/// Publisher or viewer, and its number from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Id {
+    Publisher(usize),
+    Viewer(usize),
+}
+
+/// What a peer plays.
+pub enum Role {
+    Publisher(Publisher),
+    Viewer(Box<Viewer>),
+}
+
+/// How long each part of a join took, from the start of the POST.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct JoinTimes {
+    /// The answer is here.
+    pub answered: Duration,
+    /// ICE and DTLS are done.
+    pub connected: Duration,
+    /// Viewers: the first RTP packet.
+    pub first_rtp: Option<Duration>,
+    /// Viewers: the first whole key frame.
+    pub first_key_frame: Option<Duration>,
+}
+
+/// What became of a peer.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A publisher is connected, or a viewer has its first key frame.
+    Joined(JoinTimes),
+    /// It never got that far.
+    Failed(Id, Failure),
+    /// It had joined and then lost its connection.
+    Lost(Id),
+}
+
+/// What peers share on their thread.
+pub struct Context {
+    pub clock: WallClock,
+    pub outcomes: Sender<Outcome>,
+    /// Whole-frame latency of all viewers here, microseconds.
+    pub latency: Histogram,
+}
+
+/// One peer.
+pub struct Peer {
+    pub id: Id,
+    /// To be DELETEd in the end, and the token for that.
+    pub session: Option<(String, Option<String>)>,
+    rtc: Rtc,
+    /// For registration with the poll.
+    pub socket: UdpSocket,
+    local: SocketAddr,
+    role: Role,
+    /// When the session wants to be woken.
+    rtc_wake: Instant,
+    progress: Progress,
+    send_errors: u64,
+}
+
+struct Progress {
+    started: Instant,
+    give_up: Instant,
+    answered: Duration,
+    ice_done: bool,
+    connected: Option<Duration>,
+    joined: bool,
+    ended: bool,
+}
+
+impl Peer {
+    /// `started` is when the POST was sent; without success by `give_up` the join has failed.
+    pub fn new(id: Id, connecting: Connecting, role: Role, started: Instant, give_up: Instant) -> Peer {
+        let now = Instant::now();
+        let progress = Progress {
+            started,
+            give_up,
+            answered: now - started,
+            ice_done: false,
+            connected: None,
+            joined: false,
+            ended: false,
+        };
+        Peer {
+            id,
+            session: None,
+            rtc: connecting.rtc,
+            socket: UdpSocket::from_std(connecting.socket.into()),
+            local: connecting.local,
+            role,
+            rtc_wake: now,
+            progress,
+            send_errors: 0,
+        }
+    }
+
+    /// Receives trains whole from now on, where the kernel can.
+    pub fn receive_trains(&mut self) {
+        enable_gro(&self.socket);
+    }
+
+    /// Local UDP port.
+    pub fn port(&self) -> u16 {
+        self.local.port()
+    }
+
+    /// Whether nothing more will come of it.
+    pub fn has_ended(&self) -> bool {
+        self.progress.ended
+    }
+
+    /// The viewer in it, if it is one.
+    pub fn viewer_mut(&mut self) -> Option<&mut Viewer> {
+        match &mut self.role {
+            Role::Viewer(viewer) => Some(viewer),
+            Role::Publisher(_) => None,
+        }
+    }
+
+    /// The publisher in it, if it is one.
+    pub fn publisher_mut(&mut self) -> Option<&mut Publisher> {
+        match &mut self.role {
+            Role::Publisher(publisher) => Some(publisher),
+            Role::Viewer(_) => None,
+        }
+    }
+
+    /// Takes all datagrams that are there.
+    pub fn receive(&mut self, inbox: &mut Inbox, context: &mut Context) {
+        while let Ok(train) = inbox.read(&self.socket) {
+            let now = Instant::now();
+            for datagram in train.datagrams() {
+                // What is no STUN, DTLS, RTP or RTCP is not for us.
+                if let Ok(datagram) = Receive::new(net::Protocol::Udp, train.source, self.local, datagram) {
+                    self.input(Input::Receive(now, datagram), now, context);
+                }
+            }
+        }
+    }
+
+    /// Does what is due.
+    pub fn wake(&mut self, now: Instant, context: &mut Context) {
+        self.input(Input::Timeout(now), now, context);
+        self.check_join(now, context);
+    }
+
+    /// When to be woken next.
+    pub fn next_wake(&self) -> Instant {
+        let role = match &self.role {
+            Role::Publisher(publisher) => publisher.next_wake(),
+            Role::Viewer(viewer) => viewer.next_wake(),
+        };
+        let give_up = (!self.progress.joined).then_some(self.progress.give_up);
+        [Some(self.rtc_wake), role, give_up].into_iter().flatten().min().unwrap_or(self.rtc_wake)
+    }
+
+    /// Says goodbye to the server: DTLS close_notify.
+    pub fn close(&mut self, context: &mut Context) {
+        // An error here means that there is nothing left to close.
+        let _ = self.rtc.close();
+        self.drain(Instant::now(), context);
+        self.progress.ended = true;
+    }
+
+    /// One mutation, then drain: str0m's rule, kept here for every role.
+    fn input(&mut self, input: Input<'_>, now: Instant, context: &mut Context) {
+        // An error is one bad datagram or alert; whether the session lives is told by is_alive().
+        let _ = self.rtc.handle_input(input);
+        self.drain(now, context);
+        while self.progress.connected.is_some() && self.act(now) {
+            let _ = self.rtc.handle_input(Input::Timeout(now));
+            self.drain(now, context);
+        }
+        if !self.rtc.is_alive() {
+            self.end(Failure::Closed, context);
+        }
+    }
+
+    fn act(&mut self, now: Instant) -> bool {
+        match &mut self.role {
+            Role::Publisher(publisher) => publisher.act(&mut self.rtc, now),
+            Role::Viewer(viewer) => viewer.act(&mut self.rtc, now),
+        }
+    }
+
+    fn drain(&mut self, now: Instant, context: &mut Context) {
+        loop {
+            match self.rtc.poll_output() {
+                Ok(Output::Timeout(at)) => {
+                    self.rtc_wake = at;
+                    return;
+                }
+                Ok(Output::Transmit(datagram)) => self.send(&datagram),
+                Ok(Output::Event(event)) => self.event(event, now, context),
+                Err(_) => {
+                    self.rtc_wake = now + Duration::from_secs(1);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, datagram: &net::Transmit) {
+        // A full send buffer or an unreachable candidate loses this datagram, as a network would.
+        if self.socket.send_to(&datagram.contents, datagram.destination).is_err() {
+            self.send_errors += 1;
+        }
+    }
+
+    /// Datagrams that the kernel did not take, since [`Self::reset_send_errors`].
+    pub fn send_errors(&self) -> u64 {
+        self.send_errors
+    }
+
+    /// Starts that count anew.
+    pub fn reset_send_errors(&mut self) {
+        self.send_errors = 0;
+    }
+
+    fn event(&mut self, event: Event, now: Instant, context: &mut Context) {
+        match &event {
+            Event::Connected => self.connected(now, context),
+            Event::IceConnectionStateChange(
+                IceConnectionState::Connected | IceConnectionState::Completed,
+            ) => {
+                self.progress.ice_done = true;
+            }
+            Event::IceConnectionStateChange(IceConnectionState::Disconnected) | Event::Closed => {
+                self.end(Failure::Closed, context);
+            }
+            _ => {}
+        }
+        match &mut self.role {
+            Role::Publisher(publisher) => publisher.on_event(&event),
+            Role::Viewer(viewer) => viewer.on_event(event, now, context),
+        }
+        self.check_viewer_joined(context);
+    }
+
+    fn connected(&mut self, now: Instant, context: &Context) {
+        self.progress.ice_done = true;
+        self.progress.connected = Some(now - self.progress.started);
+        if let Role::Publisher(publisher) = &mut self.role {
+            publisher.start(now);
+            self.joined(context, None, None);
+        }
+    }
+
+    fn check_viewer_joined(&mut self, context: &Context) {
+        if self.progress.joined {
+            return;
+        }
+        if let Role::Viewer(viewer) = &self.role
+            && let (Some(rtp), Some(key_frame)) = (viewer.first_rtp(), viewer.first_key_frame())
+        {
+            let started = self.progress.started;
+            self.joined(context, Some(rtp - started), Some(key_frame - started));
+        }
+    }
+
+    fn joined(&mut self, context: &Context, first_rtp: Option<Duration>, first_key_frame: Option<Duration>) {
+        self.progress.joined = true;
+        let connected = self.progress.connected.unwrap_or_default();
+        let times = JoinTimes { answered: self.progress.answered, connected, first_rtp, first_key_frame };
+        report(context, Outcome::Joined(times));
+    }
+
+    fn check_join(&mut self, now: Instant, context: &Context) {
+        if self.progress.joined || now < self.progress.give_up {
+            return;
+        }
+        let has_rtp = matches!(&self.role, Role::Viewer(viewer) if viewer.first_rtp().is_some());
+        let failure = match (self.progress.ice_done, self.progress.connected) {
+            (false, _) => Failure::Ice,
+            (true, None) => Failure::Dtls,
+            (true, Some(_)) if has_rtp => Failure::NoKeyFrame,
+            (true, Some(_)) => Failure::NoRtp,
+        };
+        self.end(failure, context);
+    }
+
+    fn end(&mut self, failure: Failure, context: &Context) {
+        if std::mem::replace(&mut self.progress.ended, true) {
+            return;
+        }
+        let outcome = match self.progress.joined {
+            true => Outcome::Lost(self.id),
+            false => Outcome::Failed(self.id, failure),
+        };
+        report(context, outcome);
+    }
+}
+
+fn report(context: &Context, outcome: Outcome) {
+    // The receiver outlives all engines; if it is gone the program is ending.
+    let _ = context.outcomes.send(outcome);
+}

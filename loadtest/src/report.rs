@@ -1,0 +1,314 @@
+//! What a run has found: one [`Step`] per number of viewers, as JSON and as words.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::histogram::Histogram;
+
+/// A generator thread busier than this may be what limits the figures.
+const BUSY_LIMIT: f64 = 0.85;
+/// A machine busier than this makes every process on it wait.
+const MACHINE_LIMIT_PCT: f64 = 95.0;
+/// Share of frames that may leave late: latency counts from when they do leave, so a few disturb nothing.
+const LATE_LIMIT: f64 = 0.05;
+
+/// The whole run.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    pub tool: &'static str,
+    pub version: &'static str,
+    pub mode: &'static str,
+    /// Whether viewers took trains whole (UDP_GRO); on loopback that takes work off the server's bill.
+    pub gro: bool,
+    /// `None` if nothing was published.
+    pub stream: Option<Stream>,
+    pub publishers: usize,
+    pub steps: Vec<Step>,
+    /// Why there are fewer steps than were asked for.
+    pub ended_early: Option<String>,
+}
+
+/// What each publisher sends.
+#[derive(Debug, Clone, Serialize)]
+pub struct Stream {
+    pub video: &'static str,
+    pub audio: &'static str,
+    pub width: usize,
+    pub height: usize,
+    pub fps: u32,
+    /// Bits per second of RTP payload, video, as really sent.
+    pub video_bps: f64,
+    /// RTP packets per second, video and audio.
+    pub packets_per_second: f64,
+    pub gop_seconds: f64,
+}
+
+/// What was measured with one number of viewers.
+#[derive(Debug, Default, Serialize)]
+pub struct Step {
+    /// Asked for.
+    pub viewers: usize,
+    /// Watching when the measurement began.
+    pub viewers_joined: usize,
+    /// Of those, gone before it ended.
+    pub viewers_lost: usize,
+    pub seconds: f64,
+    /// Packets missing for good, of all that should have come; `None` if none came.
+    pub lost_pct: Option<f64>,
+    pub worst_viewer_lost_pct: Option<f64>,
+    pub delivered_packets: u64,
+    pub delivered_packets_per_second: f64,
+    pub delivered_mbit_per_second: f64,
+    /// Frames that could be shown, sum over viewers.
+    pub frames: u64,
+    pub freezes: u64,
+    pub frozen_seconds: f64,
+    /// PLIs that viewers sent.
+    pub plis: u64,
+    /// PLI and FIR that publishers received.
+    pub publisher_key_frame_requests: u64,
+    /// Joins of this step.
+    pub joins: Joins,
+    /// From the publisher's send call to the frame's last packet; `None` if no frame carries a time stamp.
+    pub latency_ms: Option<LatencyMs>,
+    /// `None` without `--pid`.
+    pub server: Option<Server>,
+    pub generator: Generator,
+}
+
+/// Joins of one step. Times are medians from the start of the POST.
+#[derive(Debug, Default, Serialize)]
+pub struct Joins {
+    pub ok: usize,
+    pub failed: usize,
+    pub failed_by_cause: BTreeMap<String, usize>,
+    pub answer_ms: Option<f64>,
+    pub connected_ms: Option<f64>,
+    pub first_rtp_ms: Option<f64>,
+    pub first_rtp_p95_ms: Option<f64>,
+    pub first_key_frame_ms: Option<f64>,
+    pub first_key_frame_p95_ms: Option<f64>,
+}
+
+/// Latency of whole frames.
+#[derive(Debug, Clone, Serialize)]
+pub struct LatencyMs {
+    /// Frames measured.
+    pub frames: u64,
+    pub p50: f64,
+    pub p95: f64,
+    pub p99: f64,
+    pub max: f64,
+}
+
+impl LatencyMs {
+    /// `None` if nothing was recorded.
+    pub fn of(histogram: &Histogram) -> Option<LatencyMs> {
+        let ms = |share| histogram.quantile(share).map(|micros| micros as f64 / 1000.0);
+        Some(LatencyMs {
+            frames: histogram.count(),
+            p50: ms(0.5)?,
+            p95: ms(0.95)?,
+            p99: ms(0.99)?,
+            max: histogram.max() as f64 / 1000.0,
+        })
+    }
+}
+
+/// What the server's processes used.
+#[derive(Debug, Serialize)]
+pub struct Server {
+    /// CPU time of the processes, all of it, per packet that reached a viewer; `None` if none did.
+    pub cpu_ns_per_packet: Option<f64>,
+    /// 100 is one core.
+    pub cpu_pct_of_core: f64,
+    pub rss_kib: u64,
+    /// Growth since before the first viewer, per viewer.
+    pub rss_kib_per_viewer: Option<f64>,
+}
+
+/// How the generator itself did.
+#[derive(Debug, Default, Serialize)]
+pub struct Generator {
+    /// Whether the figures may show its limits rather than the server's.
+    pub bottleneck: bool,
+    /// Why, in words.
+    pub reasons: Vec<String>,
+    /// Of the busiest viewer thread, percent of the time not spent waiting.
+    pub busy_pct: f64,
+    /// All cores of this machine, whoever used them, percent.
+    pub machine_busy_pct: f64,
+    /// Datagrams that our sockets dropped for want of room.
+    pub socket_drops: u64,
+    pub frames_sent: u64,
+    /// Frames that left over 10 ms late or not at all.
+    pub frames_late: u64,
+    /// Datagrams that the kernel did not take.
+    pub send_errors: u64,
+}
+
+impl Generator {
+    /// Decides whether the generator was the limit.
+    pub fn judge(mut self) -> Self {
+        if self.busy_pct > BUSY_LIMIT * 100.0 {
+            self.reasons.push(format!(
+                "a viewer thread was busy {:.0} % of the time (more --threads?)",
+                self.busy_pct
+            ));
+        }
+        if self.machine_busy_pct > MACHINE_LIMIT_PCT {
+            self.reasons.push(format!(
+                "all cores of this machine were {:.0} % busy (move the generator or the server to another one)",
+                self.machine_busy_pct
+            ));
+        }
+        if self.socket_drops > 0 {
+            self.reasons.push(format!(
+                "{} datagrams overran our socket buffers (more --threads, or raise net.core.rmem_max)",
+                self.socket_drops
+            ));
+        }
+        if self.frames_late as f64 > self.frames_sent as f64 * LATE_LIMIT {
+            self.reasons.push(format!("{} of {} frames left late", self.frames_late, self.frames_sent));
+        }
+        self.bottleneck = !self.reasons.is_empty();
+        self
+    }
+}
+
+/// The middle of the values, or any other share of them; `None` if there is none.
+pub fn quantile_ms(values: &mut [std::time::Duration], share: f64) -> Option<f64> {
+    values.sort_unstable();
+    let rank = ((values.len() as f64 * share).ceil() as usize).max(1);
+    values.get(rank - 1).map(|value| value.as_secs_f64() * 1000.0)
+}
+
+/// The table at the end: a column per step.
+pub fn table(report: &Report) -> String {
+    type Cell = fn(&Step) -> String;
+    let rows: &[(&str, Cell)] = &[
+        ("viewers", |s| format!("{}", s.viewers)),
+        ("joined / failed / lost", |s| {
+            format!("{} / {} / {}", s.viewers_joined, s.joins.failed, s.viewers_lost)
+        }),
+        ("packets/s delivered", |s| format!("{:.0}", s.delivered_packets_per_second)),
+        ("Mbit/s delivered", |s| format!("{:.1}", s.delivered_mbit_per_second)),
+        ("loss % (worst viewer)", |s| {
+            format!("{} ({})", shown(s.lost_pct, 3), shown(s.worst_viewer_lost_pct, 3))
+        }),
+        ("latency p50 ms", |s| shown(s.latency_ms.as_ref().map(|l| l.p50), 2)),
+        ("latency p95 ms", |s| shown(s.latency_ms.as_ref().map(|l| l.p95), 2)),
+        ("latency p99 ms", |s| shown(s.latency_ms.as_ref().map(|l| l.p99), 2)),
+        ("latency max ms", |s| shown(s.latency_ms.as_ref().map(|l| l.max), 2)),
+        ("freezes (seconds)", |s| format!("{} ({:.1})", s.freezes, s.frozen_seconds)),
+        ("join: answer ms", |s| shown(s.joins.answer_ms, 1)),
+        ("join: connected ms", |s| shown(s.joins.connected_ms, 1)),
+        ("join: first RTP ms (p95)", |s| {
+            format!("{} ({})", shown(s.joins.first_rtp_ms, 1), shown(s.joins.first_rtp_p95_ms, 1))
+        }),
+        ("join: key frame ms (p95)", |s| {
+            format!("{} ({})", shown(s.joins.first_key_frame_ms, 1), shown(s.joins.first_key_frame_p95_ms, 1))
+        }),
+        ("server CPU % of a core", |s| shown(s.server.as_ref().map(|s| s.cpu_pct_of_core), 1)),
+        ("server CPU ns/packet", |s| shown(s.server.as_ref().and_then(|s| s.cpu_ns_per_packet), 0)),
+        ("server KiB/viewer", |s| shown(s.server.as_ref().and_then(|s| s.rss_kib_per_viewer), 1)),
+        ("machine busy %", |s| format!("{:.0}", s.generator.machine_busy_pct)),
+        ("generator busy %", |s| {
+            format!("{:.0}{}", s.generator.busy_pct, if s.generator.bottleneck { " LIMIT" } else { "" })
+        }),
+    ];
+    let Report { mode, gro, steps, .. } = report;
+    let mut text = format!("mode {mode}, gro {}\n", if *gro { "on" } else { "off" });
+    for (name, cell) in rows {
+        let cells: String = steps.iter().map(|step| format!("{:>20}", cell(step))).collect();
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{name:<26}{cells}");
+    }
+    text
+}
+
+fn shown(value: Option<f64>, digits: usize) -> String {
+    value.map_or("-".into(), |value| format!("{value:.digits$}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_json_has_the_names_that_scripts_rely_on() {
+        let latency = LatencyMs { frames: 9, p50: 1.0, p95: 2.0, p99: 3.0, max: 4.0 };
+        let server = Server {
+            cpu_ns_per_packet: Some(5.0),
+            cpu_pct_of_core: 6.0,
+            rss_kib: 7,
+            rss_kib_per_viewer: Some(8.0),
+        };
+        let step = Step { viewers: 3, latency_ms: Some(latency), server: Some(server), ..Step::default() };
+        let json = serde_json::to_value(&step).unwrap();
+        for pointer in [
+            "/viewers",
+            "/lost_pct",
+            "/delivered_packets",
+            "/joins/failed",
+            "/joins/first_rtp_ms",
+            "/latency_ms/p50",
+            "/latency_ms/p95",
+            "/latency_ms/p99",
+            "/latency_ms/max",
+            "/server/cpu_ns_per_packet",
+            "/server/cpu_pct_of_core",
+            "/server/rss_kib_per_viewer",
+            "/generator/bottleneck",
+        ] {
+            assert!(json.pointer(pointer).is_some(), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn the_generator_says_when_it_is_the_limit() {
+        let fine = Generator { busy_pct: 50.0, frames_sent: 1000, frames_late: 5, ..Generator::default() };
+        assert!(!fine.judge().bottleneck);
+        let busy = Generator { busy_pct: 90.0, ..Generator::default() };
+        let overrun = Generator { socket_drops: 1, ..Generator::default() };
+        let late = Generator { frames_sent: 100, frames_late: 6, ..Generator::default() };
+        let full = Generator { machine_busy_pct: 99.0, ..Generator::default() };
+        for bad in [busy, overrun, late, full] {
+            let judged = bad.judge();
+            assert!(judged.bottleneck && judged.reasons.len() == 1, "{judged:?}");
+        }
+    }
+
+    #[test]
+    fn the_table_has_a_column_per_step_and_dashes_for_what_was_not_measured() {
+        let steps = vec![Step { viewers: 10, ..Step::default() }, Step { viewers: 20, ..Step::default() }];
+        let report = Report {
+            tool: "t",
+            version: "v",
+            mode: "full",
+            gro: true,
+            stream: None,
+            publishers: 1,
+            steps,
+            ended_early: None,
+        };
+        let table = table(&report);
+        assert!(table.starts_with("mode full, gro on\n"));
+        let first = table.lines().nth(1).unwrap();
+        assert_eq!(first.split_whitespace().collect::<Vec<_>>(), ["viewers", "10", "20"]);
+        assert!(table.contains("server CPU ns/packet                         -                   -"));
+    }
+
+    #[test]
+    fn quantiles_of_few_values() {
+        let mut values = [3, 1, 2].map(Duration::from_millis);
+        assert_eq!(quantile_ms(&mut values, 0.5), Some(2.0));
+        assert_eq!(quantile_ms(&mut values, 0.95), Some(3.0));
+        assert_eq!(quantile_ms(&mut [], 0.5), None);
+    }
+}

@@ -1,0 +1,116 @@
+//! Whole runs against the test server: the figures must be the truth, and faults must be named.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+
+use super::server::{Faults, Server};
+use crate::args::{Args, Plan};
+use crate::report::{Report, Step};
+use crate::run::run;
+
+const SMALL: &str = "--size 320x180 --bitrate 1M --gop 1 --threads 1";
+
+fn load(server: &Server, more: &str) -> Result<Report, String> {
+    run(&plan(server, more), &mut Vec::new(), &Arc::new(AtomicBool::new(false)))
+}
+
+fn plan(server: &Server, more: &str) -> Plan {
+    let base = &server.base;
+    let line = format!("loadtest --whip {base}/{{n}}/whip --whep {base}/{{n}}/whep {SMALL} {more}");
+    Args::try_parse_from(line.split_whitespace()).unwrap().into_plan().unwrap()
+}
+
+fn one_step(faults: Faults, more: &str) -> Step {
+    load(&Server::start(faults), more).unwrap().steps.remove(0)
+}
+
+#[test]
+fn steps_of_viewers_are_measured_and_every_session_is_deleted() {
+    let server = Server::start(Faults { retransmits: true, ..Faults::default() });
+    let pid = std::process::id();
+    let report = load(&server, &format!("--viewers 2,4 --secs 2 --pid {pid}")).unwrap();
+    assert_eq!(report.steps.iter().map(|step| step.viewers_joined).collect::<Vec<_>>(), [2, 4]);
+    for step in &report.steps {
+        let per_viewer = step.delivered_packets_per_second / step.viewers as f64;
+        let sent = report.stream.as_ref().unwrap().packets_per_second;
+        assert!((per_viewer / sent - 1.0).abs() < 0.1, "{per_viewer} of {sent}");
+        assert_eq!(step.lost_pct, Some(0.0));
+        assert!(step.server.as_ref().unwrap().cpu_ns_per_packet.unwrap() > 0.0);
+        assert!(step.latency_ms.is_some() && step.joins.first_key_frame_ms.is_some());
+    }
+    assert_eq!(server.deleted.load(Ordering::Relaxed), 5);
+}
+
+#[test]
+fn five_percent_dropped_for_good_is_five_percent_lost() {
+    let step = one_step(Faults { drop_per_mille: 50, ..Faults::default() }, "--viewers 4 --secs 5");
+    let lost = step.lost_pct.unwrap();
+    // Some 3300 packets: 1.6 is four times the standard deviation.
+    assert!((3.4..6.6).contains(&lost), "{lost} %");
+    assert!(step.plis > 0 && step.freezes > 0, "{step:?}");
+}
+
+#[test]
+fn packets_that_are_sent_again_are_not_lost_but_late() {
+    let faults = Faults { drop_per_mille: 50, retransmits: true, ..Faults::default() };
+    let step = one_step(faults, "--viewers 2 --secs 4");
+    // Audio, about a third of the packets, is not sent again and keeps its 5 %.
+    let lost = step.lost_pct.unwrap();
+    assert!(lost < 3.0, "{lost} %");
+    let latency = step.latency_ms.unwrap();
+    assert!(latency.p95 > latency.p50 + 5.0, "{latency:?}");
+}
+
+#[test]
+fn forty_milliseconds_of_delay_are_forty_milliseconds_of_latency() {
+    let delay = Duration::from_millis(40);
+    let plain = one_step(Faults::default(), "--viewers 1 --secs 2").latency_ms.unwrap();
+    let delayed = one_step(Faults { delay, ..Faults::default() }, "--viewers 1 --secs 2").latency_ms.unwrap();
+    let added = delayed.p50 - plain.p50;
+    assert!((35.0..60.0).contains(&added), "{added} ms");
+}
+
+/// Interrupts the run when a line holds the trigger.
+struct Impatient(&'static str, Arc<AtomicBool>);
+
+impl std::io::Write for Impatient {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        if String::from_utf8_lossy(text).contains(self.0) {
+            self.1.store(true, Ordering::Relaxed);
+        }
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn an_interrupted_run_keeps_its_finished_steps_and_ends_its_sessions() {
+    let server = Server::start(Faults::default());
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let mut screen = Impatient(" s: 2 viewers", interrupted.clone());
+    let report = run(&plan(&server, "--viewers 1,2 --secs 2"), &mut screen, &interrupted).unwrap();
+    assert_eq!((report.steps.len(), report.ended_early.as_deref()), (1, Some("interrupted")));
+    assert_eq!(server.deleted.load(Ordering::Relaxed), 3);
+}
+
+#[test]
+fn a_refused_publisher_ends_the_run_with_the_servers_words() {
+    let error = load(&Server::start(Faults { refuses: true, ..Faults::default() }), "").unwrap_err();
+    assert!(error.starts_with("publisher 1: POST ") && error.ends_with("this key is unknown"), "{error}");
+}
+
+#[test]
+fn a_stream_without_key_frames_ends_the_run_after_the_timeout() {
+    let server = Server::start(Faults { no_key_frames: true, ..Faults::default() });
+    let began = Instant::now();
+    let error = load(&server, "--viewers 2 --join-timeout 2").unwrap_err();
+    assert!(error.contains("never a whole key frame"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(12));
+}
