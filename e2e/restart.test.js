@@ -1,4 +1,4 @@
-// Signaling dies; media does not notice.
+// Signaling dies: media does not notice. Media dies: everybody comes back.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -46,4 +46,17 @@ test('the picture goes on while signaling is killed and started again, and old s
   assert.equal(gone.status, 404);
   await sleep(500);
   await assertTestPicture(late);
+});
+
+test('media dies: publisher and viewer come back by themselves', async () => {
+  await publish(studio, server, 'phoenix');
+  const page = await watch(audience, server, 'phoenix');
+  await testPicturePlays(page);
+  const posts = page.posts;
+  server.killMedia();
+  await says(page, 'waiting for the publisher');
+  await testPicturePlays(page, 20_000);
+  await assertTone(page, TONE_HZ);
+  assert.equal(page.posts, posts + 1, 'one new session was enough');
+  assert.ok((await fetch(`${server.url}/readyz`)).ok);
 });

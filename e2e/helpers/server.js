@@ -124,6 +124,11 @@ export class Server {
     await ended;
   }
 
+  /** Kills media alone. */
+  killMedia() {
+    for (const pid of this.#media) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
+  }
+
   /** Whether the media process that was started first is still the one. */
   get mediaIsAlive() {
     return [...this.#media].some(isAlive);
@@ -137,7 +142,7 @@ export class Server {
       await ended;
       clearTimeout(late);
     }
-    for (const pid of this.#media) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
+    this.killMedia();
     await rm(this.stateDir, { recursive: true, force: true });
   }
 

@@ -90,6 +90,7 @@ class Session extends EventTarget {
   connection = null;
   #location = null;
   #stop = null;
+  #seen = { units: 0, at: -Infinity };
   #before = { bytes: 0, at: 0 };
 
   constructor({ url, token = null }) {
@@ -144,7 +145,12 @@ class Session extends EventTarget {
     return { kbps, width: video?.frameWidth, height: video?.frameHeight, fps: video?.framesPerSecond, codec };
   }
 
-  // For subclasses to change: the offer before it is sent, the answer before it is used, what to look at every TICK_MS.
+  /** Whether anything came lately that shows the other side to be there. */
+  get _flowing() {
+    return performance.now() - this.#seen.at < SILENT_MS;
+  }
+
+  // For subclasses to change: the offer before it is sent, the answer before it is used, what to do every TICK_MS.
   _offer(sdp) {
     return sdp;
   }
@@ -153,7 +159,7 @@ class Session extends EventTarget {
     return sdp;
   }
 
-  async _tick() {}
+  _ticked() {}
 
   _set(state, error = null) {
     if (state === this.state && error === this.error) return;
@@ -166,6 +172,7 @@ class Session extends EventTarget {
   async #session(signal) {
     const pc = new RTCPeerConnection();
     this.connection = pc;
+    this.#seen = { units: 0, at: -Infinity };
     try {
       this._prepare(pc);
       const { sdp } = await pc.createOffer();
@@ -205,8 +212,8 @@ class Session extends EventTarget {
       pc.addEventListener('connectionstatechange', changed, { signal });
       const { transport } = pc.getSenders()[0];
       transport.addEventListener('statechange', () => transport.state === 'closed' && ended(), { signal });
-      const tick = setInterval(() => this._tick(pc).catch(reject), TICK_MS);
-      const poll = setInterval(() => this._flowing(pc) || this.#ask().catch(resolve), POLL_MS);
+      const tick = setInterval(() => this.#tick(pc).catch(reject), TICK_MS);
+      const poll = setInterval(() => this._flowing || this.#ask().catch(resolve), POLL_MS);
       signal.addEventListener('abort', () => {
         [tick, poll].forEach(clearInterval);
         clearTimeout(disconnected);
@@ -215,10 +222,18 @@ class Session extends EventTarget {
     });
   }
 
+  async #tick(pc) {
+    const reports = [...(await pc.getStats()).values()];
+    if (this.connection !== pc) return;
+    const units = reports.reduce((sum, report) => sum + this._units(report), 0);
+    if (units > this.#seen.units) this.#seen = { units, at: performance.now() };
+    this._ticked(pc);
+  }
+
   // Rejects if the server says that the session is gone. Silence says nothing: media may outlive a restarted server.
   async #ask() {
     await request(this.#location, this.token, { method: 'GET' }).catch((problem) => {
-      if (problem.status === 404 || problem.status === 410) throw problem;
+      if (problem.status === 404 || problem.status === 410) throw new Problem(0, 'The server has ended the session.');
     });
   }
 
@@ -296,8 +311,9 @@ export class Publisher extends Session {
     if (pc.connectionState === 'disconnected') this._set('reconnecting');
   }
 
-  _flowing(pc) {
-    return pc.connectionState === 'connected';
+  // The server's RTCP and its answers to ICE checks.
+  _units(report) {
+    return report.type === 'candidate-pair' ? (report.bytesReceived ?? 0) : 0;
   }
 
   // After a break the old session may still hold the name for a moment, or a restarted server not know it yet.
@@ -322,7 +338,6 @@ function only(codec) {
 /** Receives a stream by WHEP and plays it in a video element. */
 export class Viewer extends Session {
   _rtpType = 'inbound-rtp';
-  #seen = { units: 0, at: -Infinity };
 
   /**
    * @param {object} options
@@ -339,7 +354,6 @@ export class Viewer extends Session {
 
   _prepare(pc) {
     this.stream = new MediaStream();
-    this.#seen = { units: 0, at: -Infinity };
     for (const kind of ['video', 'audio']) {
       const { track } = pc.addTransceiver(kind, { direction: 'recvonly' }).receiver;
       // A track that never gets a packet would keep the element from playing the other one.
@@ -371,21 +385,14 @@ export class Viewer extends Session {
     if (pc.connectionState === 'connected' && this.state !== 'playing') this._set('waiting');
   }
 
-  // Frames that were decoded and sound that left the jitter buffer count as playing; mere packets do not.
-  async _tick(pc) {
-    const reports = [...(await pc.getStats()).values()].filter(({ type }) => type === 'inbound-rtp');
-    const units = reports.reduce((sum, r) => sum + (r.framesDecoded ?? r.jitterBufferEmittedCount ?? 0), 0);
-    if (this.connection !== pc) return;
-    if (units > this.#seen.units) {
-      this.#seen = { units, at: performance.now() };
-      this._set('playing');
-    } else if (this.state === 'playing' && !this._flowing()) {
-      this._set(pc.connectionState === 'connected' ? 'waiting' : 'reconnecting');
-    }
+  // Frames that were decoded and sound that left the jitter buffer; mere packets do not count.
+  _units(report) {
+    return report.type === 'inbound-rtp' ? (report.framesDecoded ?? report.jitterBufferEmittedCount ?? 0) : 0;
   }
 
-  _flowing() {
-    return performance.now() - this.#seen.at < SILENT_MS;
+  _ticked(pc) {
+    if (this._flowing) this._set('playing');
+    else if (this.state === 'playing') this._set(pc.connectionState === 'connected' ? 'waiting' : 'reconnecting');
   }
 
   // Not live yet, not here any more, or in a codec that does not play here: each may change.
