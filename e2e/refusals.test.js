@@ -1,5 +1,7 @@
 // Whatever a stranger sends over HTTP, the answer is a clear 4xx.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { request } from 'node:http';
 import { after, before, test } from 'node:test';
 import { chromium, open } from './helpers/browsers.js';
 import { Server } from './helpers/server.js';
@@ -33,6 +35,16 @@ async function assertRefused(path, options, statuses) {
   assert.ok(problem.detail.length > 10, what);
 }
 
+// Announces a body of so many bytes, sends none of it, and returns the status of the answer.
+async function statusOfAnnounced(path, bytes) {
+  const call = request(server.url + path, { method: 'POST', headers: { ...SDP, 'Content-Length': bytes } });
+  call.flushHeaders();
+  const [response] = await once(call, 'response');
+  call.on('error', () => {}); // the server closes what it will not read
+  call.destroy();
+  return response.statusCode;
+}
+
 for (const end of ['whip', 'whep']) {
   test(`${end} refuses bodies that are no offer`, async () => {
     const bad = ['', 'hello', 'v=0\r\n', '\0'.repeat(100), offer.slice(0, 300), offer.replaceAll('m=', 'x=')];
@@ -42,10 +54,8 @@ for (const end of ['whip', 'whep']) {
   test(`${end} refuses other types and too much`, async () => {
     await assertRefused(`/bad/${end}`, { headers: { 'Content-Type': 'text/plain' }, body: offer }, 415);
     await assertRefused(`/bad/${end}`, { headers: { 'Content-Type': 'application/json' }, body: '{}' }, 415);
-    for (const lines of [5000, 100_000]) {
-      const body = offer + 'a=x-filler:0123456789\r\n'.repeat(lines);
-      await assertRefused(`/bad/${end}`, { headers: SDP, body }, 413);
-    }
+    await assertRefused(`/bad/${end}`, { headers: SDP, body: offer + 'a=x\r\n'.repeat(5000) }, 413);
+    assert.equal(await statusOfAnnounced(`/bad/${end}`, 10_000_000), 413, 'before the body is sent');
   });
 }
 
