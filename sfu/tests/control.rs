@@ -31,7 +31,7 @@ struct Media {
 fn start(name: &str) -> Media {
     let config = config(name);
     let control = config.control.clone();
-    let thread = thread::spawn(move || sfu::run(config));
+    let thread = thread::spawn(move || sfu::run(config, || {}));
     Media { control, thread }
 }
 
@@ -189,7 +189,7 @@ fn stats_come_from_every_worker() {
 fn a_second_media_process_on_the_same_socket_does_not_start() {
     let media = start("twice");
     let (mut signaling, _) = Signaling::connect(&media.control);
-    let error = sfu::run(config("twice")).unwrap_err();
+    let error = sfu::run(config("twice"), || {}).unwrap_err();
     assert!(matches!(error, StartError::ControlInUse { .. }), "{error}");
     signaling.create(0, viewer()).expect("the first one is undisturbed");
     signaling.ask(&Request::Shutdown);
