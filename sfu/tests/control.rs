@@ -11,7 +11,7 @@ use sfu::control::protocol::{
 };
 use sfu::core::plan::{Epoch, Role, SessionPlan};
 use sfu::error::StartError;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -94,7 +94,10 @@ impl Signaling {
             if let Some(event) = self.decoder.next_message().unwrap() {
                 return event;
             }
-            let bytes = self.stream.read(&mut buffer).unwrap();
+            let bytes = match self.stream.read(&mut buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                result => result.unwrap(),
+            };
             assert!(bytes > 0, "media closed the connection");
             self.decoder.push(&buffer[..bytes]);
         }

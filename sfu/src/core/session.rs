@@ -1,8 +1,9 @@
 //! A session: a peer connection, its plan, and where it is in its life.
 
-use super::peer::{Drained, Local, Peer};
+use super::peer::{Drained, Local, Peer, rtp_ssrc};
 use super::plan::{Role, SessionPlan};
 use super::publisher::Publisher;
+use super::srtp::PeerRtp;
 use super::viewer::Viewer;
 use crate::control::protocol::{EndReason, SessionId};
 use std::net::SocketAddr;
@@ -22,6 +23,9 @@ pub const ADDRESSES_MAX: usize = 64;
 /// 1.9 kB for each, and sorts them.
 const ADDRESSES_AT_ONCE: u64 = 128;
 const ADDRESS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// SSRCs that a publisher uses at a time: audio, simulcast layers, their RTX, probes, and those of a restart.
+const SSRCS_MAX: usize = 32;
 
 /// Where a session is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +70,10 @@ pub struct Session {
     pub plan: SessionPlan,
     /// Its transport.
     pub peer: Peer,
+    /// Checks the first packet of each SSRC, once DTLS has given the keys.
+    pub peer_rtp: Option<PeerRtp>,
+    /// SSRCs of which an authentic packet has been seen.
+    authentic: Vec<u32>,
     /// Where it is in its life.
     pub life: Life,
     /// Publisher or viewer state.
@@ -102,6 +110,8 @@ impl Session {
             ice_ufrag: local.creds.ufrag.clone(),
             plan,
             peer,
+            peer_rtp: None,
+            authentic: Vec::new(),
             life: Life::Connecting { until: now + CONNECT_TIMEOUT },
             role,
             created: now,
@@ -110,6 +120,20 @@ impl Session {
             heard_from: None,
             scheduled: None,
         })
+    }
+
+    /// Whether str0m may see this RTP packet: it ties an unknown SSRC to a track before it checks the packet.
+    pub fn trusts(&mut self, rtp: &[u8]) -> bool {
+        let Some(ssrc) = rtp_ssrc(rtp) else { return false };
+        if self.authentic.contains(&ssrc) {
+            return true;
+        }
+        let authentic = self.peer_rtp.as_ref().is_some_and(|keys| keys.authenticates(rtp));
+        if authentic {
+            self.authentic.truncate(SSRCS_MAX - 1);
+            self.authentic.insert(0, ssrc);
+        }
+        authentic
     }
 
     /// Whether media may flow.

@@ -140,6 +140,15 @@ impl Client {
         bytes
     }
 
+    /// An RTP packet of the video's mid and payload type, made without the keys.
+    pub fn forged_rtp(ssrc: u32) -> Vec<u8> {
+        let mut packet = vec![0x90, PT, 0, 1, 0, 0, 0, 1];
+        packet.extend(ssrc.to_be_bytes());
+        packet.extend([0xbe, 0xde, 0, 1, MID_ID << 4, b'0', 0, 0]);
+        packet.extend([0x41; 100]);
+        packet
+    }
+
     fn receive(&mut self, now: Instant, datagram: &[u8]) {
         let receive = Receive::new(Protocol::Udp, self.server, self.address, datagram).unwrap();
         self.rtc.handle_input(Input::Receive(now, receive)).unwrap();
@@ -376,6 +385,12 @@ impl World {
     pub fn inject(&mut self, worker: usize, datagram: &[u8]) {
         let stranger = SocketAddr::from(([10, 0, 0, 66], 6_666));
         self.workers[worker].handle_datagram(self.now, 0, stranger, datagram);
+    }
+
+    /// A datagram that claims to come from this client.
+    pub fn inject_as(&mut self, index: ClientIndex, datagram: &[u8]) {
+        let seat = &self.seats[index.0];
+        self.workers[seat.worker].handle_datagram(self.now, 0, seat.client.address, datagram);
     }
 
     /// Bytes that went to addresses of nobody.

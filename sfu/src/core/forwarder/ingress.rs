@@ -6,6 +6,7 @@ use crate::core::outbox::SessionEvent;
 use crate::core::packet::MediaPacket;
 use crate::core::publisher::Published;
 use crate::core::session::{RoleState, Session};
+use crate::core::srtp::{MasterKeys, PeerRtp};
 use crate::stats::DropReason;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -48,8 +49,16 @@ impl Forwarder {
         if !known && !session.may_bring_address(now) {
             return self.meters.dropped(DropReason::Rejected, 1);
         }
+        if kind == DatagramKind::Rtp && !session.trusts(datagram) {
+            return self.meters.dropped(DropReason::Rejected, 1);
+        }
         let to = self.sockets[socket];
         let received = session.peer.receive(now, from, to, datagram, &mut self.drained);
+        if kind == DatagramKind::Dtls
+            && let Some(keys) = MasterKeys::take()
+        {
+            session.peer_rtp = PeerRtp::new(&keys, self.identity.provider.srtp_provider);
+        }
         if kind != DatagramKind::Stun {
             match received {
                 Ok(()) => session.heard_from = Some(key),
