@@ -6,12 +6,13 @@ use sfu::core::demux::{DatagramKind, local_ufrag, slot_of};
 use sfu::core::forwarder::Forwarder;
 use sfu::core::identity::Identity;
 use sfu::core::keyframe::starts_keyframe;
+use sfu::core::outbox::SessionEvent;
 use sfu::core::receive_log::ReceiveLog;
 use sfu::core::rewrite::RtpRewriter;
 use sfu::mesh::{Inbox, MeshPacket, WorkerSet};
 use std::hint::black_box;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 fn demux(c: &mut Criterion) {
     let stun = bench::binding_request();
@@ -72,7 +73,12 @@ fn session(c: &mut Criterion) {
         b.iter(|| {
             request += 1;
             forwarder.create(now, RequestId(request), bench::viewer_plan());
-            forwarder.drop_all();
+            if let Some(SessionEvent::Created { result: Ok(created), .. }) = forwarder.out.events.pop_front()
+            {
+                forwarder.delete(now, created.session);
+            }
+            forwarder.handle_timeout(now + Duration::from_secs(1), usize::MAX);
+            forwarder.out.events.clear();
         });
     });
 }

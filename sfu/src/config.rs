@@ -32,5 +32,7 @@ const DESCRIPTORS_BESIDE_WORKERS: u64 = 64;
 pub const WORKERS_MAX: usize = 64;
 /// Sessions on one worker; bounds the slab, the timers and the ufrag's slot number.
 pub const SESSIONS_MAX: usize = 16_384;
+/// Sessions in one process; bounds the hello to signaling, 200 MB at 1 kB a session.
+pub const PROCESS_SESSIONS_MAX: usize = 200_000;
 /// With signaling gone and no session left, media ends after this many seconds.
 pub const ORPHAN_SECONDS: u64 = 60;

@@ -11,7 +11,7 @@ use sfu::control::protocol::{
 };
 use sfu::core::plan::{Epoch, Role, SessionPlan};
 use sfu::error::StartError;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -31,7 +31,7 @@ struct Media {
 fn start(name: &str) -> Media {
     let config = config(name);
     let control = config.control.clone();
-    let thread = thread::spawn(move || sfu::run(config));
+    let thread = thread::spawn(move || sfu::run(config, || {}));
     Media { control, thread }
 }
 
@@ -94,7 +94,10 @@ impl Signaling {
             if let Some(event) = self.decoder.next_message().unwrap() {
                 return event;
             }
-            let bytes = self.stream.read(&mut buffer).unwrap();
+            let bytes = match self.stream.read(&mut buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                result => result.unwrap(),
+            };
             assert!(bytes > 0, "media closed the connection");
             self.decoder.push(&buffer[..bytes]);
         }
@@ -189,7 +192,7 @@ fn stats_come_from_every_worker() {
 fn a_second_media_process_on_the_same_socket_does_not_start() {
     let media = start("twice");
     let (mut signaling, _) = Signaling::connect(&media.control);
-    let error = sfu::run(config("twice")).unwrap_err();
+    let error = sfu::run(config("twice"), || {}).unwrap_err();
     assert!(matches!(error, StartError::ControlInUse { .. }), "{error}");
     signaling.create(0, viewer()).expect("the first one is undisturbed");
     signaling.ask(&Request::Shutdown);

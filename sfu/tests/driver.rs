@@ -336,34 +336,6 @@ fn a_datagram_that_the_kernel_refuses_is_counted() {
 }
 
 #[test]
-fn buffers_of_sent_payloads_come_back_for_reuse() {
-    let mut driver = driver(&[V4]);
-    let mut payload = Vec::with_capacity(1500);
-    payload.push(7);
-    let place = payload.as_ptr();
-    driver.send(FIRST, address(&driver, 0), payload).unwrap();
-    receive(&mut driver, 1);
-    let buffer = driver.buffer();
-    assert!(buffer.is_empty() && buffer.as_ptr() == place);
-}
-
-#[test]
-fn many_sends_of_one_turn_share_a_few_buffers() {
-    let config = DriverConfig { ring_entries: 4, ..DriverConfig::default() };
-    let (mut driver, _) = driver_with(&[V4], config);
-    let to = address(&driver, 0);
-    let mut allocated = 0;
-    for _ in 0..400 {
-        let mut buffer = driver.buffer();
-        allocated += usize::from(buffer.capacity() == 0);
-        buffer.extend([0; 100]);
-        driver.send(FIRST, to, buffer).unwrap();
-    }
-    assert!(allocated <= 2 * config.ring_entries as usize, "{allocated}");
-    receive(&mut driver, 400);
-}
-
-#[test]
 fn a_driver_dropped_with_work_in_flight_sends_what_was_queued() {
     let receiver = UdpSocket::bind((V4, 0)).unwrap();
     receiver.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -172,3 +172,67 @@ fn strangers_change_nothing_and_are_counted_by_reason() {
     assert_eq!(world.dropped(0, DropReason::Rejected), 1);
     assert_eq!(world.sent_to_stranger(), 0, "no byte goes to who did not prove himself");
 }
+
+#[test]
+fn a_publisher_that_connects_and_sends_nothing_is_reported_as_silent() {
+    let mut world = World::new(1);
+    let publisher = world.join(0, plan_h264(Role::Publisher, Epoch(1)));
+    world.run(Duration::from_secs(2));
+    let session = world.session(publisher);
+    let silent = SessionEvent::Silence(session, true);
+    assert!(!world.events().contains(&silent), "not yet");
+    world.run(Duration::from_secs(2));
+    assert!(world.events().contains(&silent));
+    world.client(publisher).send_video(0, IDR);
+    world.run(Duration::from_millis(100));
+    assert!(world.events().contains(&SessionEvent::Silence(session, false)));
+}
+
+#[test]
+fn the_last_word_of_subscribing_counts_even_when_signals_wait() {
+    let mut world = World::new(2);
+    let publisher = world.join(0, plan_h264(Role::Publisher, Epoch(1)));
+    let first = world.join(1, plan_h264(Role::Viewer, Epoch(0)));
+    world.run(Duration::from_secs(1));
+    world.hold_signals(true);
+    let session = world.session(first);
+    world.delete(1, session);
+    world.run(Duration::from_millis(100));
+    let second = world.join(1, plan_h264(Role::Viewer, Epoch(0)));
+    world.run(Duration::from_secs(1));
+    world.hold_signals(false);
+    world.run(Duration::from_millis(100));
+    world.client(publisher).send_video(0, IDR);
+    world.run(Duration::from_millis(100));
+    assert_eq!(world.client(second).received().len(), 1);
+}
+
+#[test]
+fn a_client_with_many_addresses_is_heard_from_the_last_and_remembered_by_few() {
+    let mut world = World::new(1);
+    let publisher = world.join(0, plan_h264(Role::Publisher, Epoch(1)));
+    let viewer = world.join(0, plan_h264(Role::Viewer, Epoch(0)));
+    world.run(Duration::from_secs(1));
+    let answered = (0..500).filter(|port| world.check_from(publisher, 20_000 + port)).count();
+    assert!((64..=128).contains(&answered), "{answered} new addresses were taken in at once");
+    world.client(publisher).send_video(0, IDR);
+    world.run(Duration::from_millis(100));
+    assert_eq!(world.client(viewer).received().len(), 1, "the address in use was kept");
+}
+
+#[test]
+fn a_forged_packet_with_the_publishers_mid_and_a_new_ssrc_takes_no_track_away() {
+    let mut world = World::new(1);
+    let publisher = world.join(0, plan_h264(Role::Publisher, Epoch(1)));
+    let viewer = world.join(0, plan_h264(Role::Viewer, Epoch(0)));
+    world.run(Duration::from_secs(1));
+    for turn in 0..60u64 {
+        if turn == 30 {
+            world.inject_as(publisher, &Client::forged_rtp(0xdead_beef));
+        }
+        world.client(publisher).send_video(turn, if turn == 0 { IDR } else { SLICE });
+        world.run(Duration::from_millis(33));
+    }
+    assert_eq!(world.client(viewer).received().len(), 60);
+    assert_eq!(world.dropped(0, DropReason::Rejected), 1);
+}

@@ -61,7 +61,7 @@ fn run(mode: Mode, config: Config) -> Result<(), StartError> {
         }
         Mode::Media => {
             logging::start(&config);
-            Ok(sfu::run(config.media().map_err(StartError::Interfaces)?)?)
+            Ok(sfu::run(config.media().map_err(StartError::Interfaces)?, || {})?)
         }
         Mode::Check => check::run(&config),
         Mode::Keys => {

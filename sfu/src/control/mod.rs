@@ -13,7 +13,7 @@ use self::protocol::{
     WorkerIndex, WorkerInfo,
 };
 use self::thread::{WorkerFactory, WorkerHandle};
-use crate::config::{MediaConfig, ORPHAN_SECONDS};
+use crate::config::{MediaConfig, ORPHAN_SECONDS, PROCESS_SESSIONS_MAX};
 use crate::core::identity::Identity;
 use crate::core::outbox::SessionEvent;
 use crate::core::plan::SessionPlan;
@@ -33,14 +33,19 @@ const EVENTS_MAX: usize = 16_384;
 /// After a fault a worker is started again at once, and if that fails every so often.
 const RESTART_RETRY: Duration = Duration::from_secs(1);
 
-/// Runs the media process on the calling thread until it is told to shut down or is orphaned.
-pub fn run(config: MediaConfig) -> Result<(), StartError> {
+/// A round of statistics that a worker has not answered for so long is given up for a new one.
+const STATS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Runs the media process on the calling thread until it is told to shut down or is orphaned. Calls `on_ready` once
+/// sessions can be created.
+pub fn run(config: MediaConfig, on_ready: impl FnOnce()) -> Result<(), StartError> {
     probe(config.descriptors_needed())?;
     tokio_uring::start(async {
         let listener = listener::bind(&config.control)?;
         let (to_control, requests) = listener::channel();
         let (events, reports) = mpsc::channel(EVENTS_MAX);
         let mut control = Control::start(config, events)?;
+        on_ready();
         let accepting = tokio_uring::spawn(listener::accept(listener, to_control));
         let served = control.serve(requests, reports).await;
         accepting.abort();
@@ -57,6 +62,12 @@ struct Pending {
     plan: SessionPlan,
 }
 
+/// Snapshots that are being gathered, by worker.
+struct StatsRound {
+    begun: Instant,
+    snapshots: Vec<Option<WorkerSnapshot>>,
+}
+
 /// The control thread's state.
 struct Control {
     factory: WorkerFactory,
@@ -66,7 +77,7 @@ struct Control {
     pending: HashMap<RequestId, (WorkerIndex, Pending)>,
     next_request: u64,
     connection: Option<Connection>,
-    stats: Option<Vec<Option<WorkerSnapshot>>>,
+    stats: Option<StatsRound>,
     alone_since: Instant,
     shutting_down: bool,
 }
@@ -107,6 +118,8 @@ impl Control {
     ) -> Result<(), StartError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Thread)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Thread)?;
+        // The reload of signaling's certificates, which often goes to every process of our name, is not the end of media.
+        let mut hang_up = signal(SignalKind::hangup()).map_err(StartError::Thread)?;
         let mut tick = tokio::time::interval(RESTART_RETRY);
         while !self.is_over() {
             tokio::select! {
@@ -114,6 +127,7 @@ impl Control {
                 Some((worker, report)) = reports.recv() => self.handle_worker(worker, report),
                 _ = terminate.recv() => self.shut_down(),
                 _ = interrupt.recv() => self.shut_down(),
+                _ = hang_up.recv() => {}
                 _ = tick.tick() => self.tick(),
             }
         }
@@ -187,6 +201,9 @@ impl Control {
     }
 
     fn create(&mut self, worker: WorkerIndex, pending: Pending) {
+        if self.sessions.len() + self.pending.len() >= PROCESS_SESSIONS_MAX {
+            return self.tell(&Event::Created { request: pending.request, result: Err(CreateError::Full) });
+        }
         let request = RequestId(self.next_request);
         self.next_request += 1;
         let plan = pending.plan.clone();
@@ -199,12 +216,17 @@ impl Control {
     }
 
     fn ask_for_stats(&mut self) {
-        if self.stats.is_none() {
-            self.stats = Some(vec![None; self.workers.len()]);
-            (0..self.workers.len() as u16).for_each(|index| {
-                self.command(WorkerIndex(index), Command::Stats);
-            });
+        if self.stats.as_ref().is_some_and(|round| round.begun.elapsed() < STATS_PATIENCE) {
+            return;
         }
+        let mut snapshots = vec![None; self.workers.len()];
+        for (index, snapshot) in snapshots.iter_mut().enumerate() {
+            if !self.command(WorkerIndex(index as u16), Command::Stats) {
+                *snapshot = Some(WorkerSnapshot::default());
+            }
+        }
+        self.stats = Some(StatsRound { begun: Instant::now(), snapshots });
+        self.tell_stats_when_complete();
     }
 
     /// Puts a command into a worker's mailbox; false if there is no such worker.
@@ -237,7 +259,7 @@ impl Control {
                 let Some((_, pending)) = self.pending.remove(&request) else { return };
                 if let Ok(created) = &result {
                     let session = created.session;
-                    let silent = true;
+                    let silent = false;
                     let info =
                         SessionInfo { session, plan: pending.plan, connected: false, silent, codecs: vec![] };
                     self.sessions.insert(session, info);
@@ -280,30 +302,30 @@ impl Control {
     }
 
     fn stats(&mut self, worker: WorkerIndex, snapshot: WorkerSnapshot) {
-        let Some(stats) = &mut self.stats else { return };
-        stats[usize::from(worker.0)] = Some(snapshot);
+        let Some(round) = &mut self.stats else { return };
+        round.snapshots[usize::from(worker.0)] = Some(snapshot);
         self.tell_stats_when_complete();
     }
 
     fn tell_stats_when_complete(&mut self) {
-        let here = |index: usize| self.workers[index].is_some();
-        let complete = self
-            .stats
-            .as_ref()
-            .is_some_and(|stats| stats.iter().enumerate().all(|(index, s)| s.is_some() || !here(index)));
-        if complete && let Some(stats) = self.stats.take() {
-            self.tell(&Event::Stats(stats.into_iter().map(Option::unwrap_or_default).collect()));
+        let complete = |round: &StatsRound| round.snapshots.iter().all(Option::is_some);
+        if self.stats.as_ref().is_some_and(complete)
+            && let Some(round) = self.stats.take()
+        {
+            self.tell(&Event::Stats(round.snapshots.into_iter().flatten().collect()));
         }
     }
 
     fn stopped(&mut self, worker: WorkerIndex, fault: Option<String>) {
         self.workers[usize::from(worker.0)] = None;
+        self.stats(worker, WorkerSnapshot::default());
         if let Some(fault) = fault {
-            tracing::error!("worker {} failed and is started again: {fault}", worker.0);
+            tracing::error!("worker {} failed: {fault}", worker.0);
             self.bury(worker);
-            self.restart(worker);
+            if !self.shutting_down {
+                self.restart(worker);
+            }
         }
-        self.tell_stats_when_complete();
     }
 
     /// Reports everything that went down with a worker.

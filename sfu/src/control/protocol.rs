@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 
 /// Changes whenever a message changes its shape. Signaling drains a media process of another version.
 pub const PROTOCOL_VERSION: u32 = 1;
-/// Longest frame in bytes: a hello with [`crate::config::SESSIONS_MAX`] sessions on each of 64 workers stays below.
+/// Longest frame in bytes: a hello with [`crate::config::PROCESS_SESSIONS_MAX`] sessions of some 1 kB stays below.
 pub const FRAME_BYTES_MAX: usize = 256 << 20;
 
 /// A worker's number, which is also its port's offset.
@@ -97,7 +97,8 @@ pub enum Event {
         /// Why.
         reason: EndReason,
     },
-    /// The answer to [`Request::Stats`]: one per worker, by index.
+    /// The answer to [`Request::Stats`], one for all requests that wait: a snapshot per worker, by index. That of a worker
+    /// which is down is all zero.
     Stats(Vec<WorkerSnapshot>),
 }
 

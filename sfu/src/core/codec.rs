@@ -99,14 +99,19 @@ impl H264Profile {
         }
     }
 
-    /// Whether a decoder for `self` decodes every stream of `stream` (ITU-T H.264 annex A).
+    /// Whether a decoder for `self` decodes the streams of `stream` (ITU-T H.264 annex A).
+    ///
+    /// Baseline counts as Constrained Baseline: what they differ in, flexible macroblock ordering and its kin, no WebRTC
+    /// encoder sends, yet Chromium and ffmpeg call their Constrained Baseline by the wider name.
     fn decodes(self, stream: H264Profile) -> bool {
         use H264Profile::{Baseline, ConstrainedBaseline, ConstrainedHigh, High, Main};
         self == stream
             || matches!(
                 (self, stream),
-                (Baseline | Main | ConstrainedHigh | High, ConstrainedBaseline)
-                    | (High, Main | ConstrainedHigh)
+                (
+                    ConstrainedBaseline | Baseline | Main | ConstrainedHigh | High,
+                    ConstrainedBaseline | Baseline
+                ) | (High, Main | ConstrainedHigh)
             )
     }
 }
@@ -212,6 +217,12 @@ mod tests {
     fn a_baseline_decoder_never_gets_high() {
         assert!(!h264(H264Profile::Baseline, 1).plays(h264(H264Profile::High, 1)));
         assert!(h264(H264Profile::High, 1).plays(h264(H264Profile::ConstrainedBaseline, 1)));
+    }
+
+    #[test]
+    fn what_chromium_and_ffmpeg_call_baseline_plays_where_only_the_constrained_profile_is_offered() {
+        assert!(h264(H264Profile::ConstrainedBaseline, 1).plays(h264(H264Profile::Baseline, 1)));
+        assert!(!h264(H264Profile::ConstrainedBaseline, 1).plays(h264(H264Profile::Main, 1)));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! str0m's stock provider validates a whole crypto provider for each session, which costs 600 µs; sharing one
 //! `dimpl::Config` brings a session's build to about 11 µs.
 
+use super::srtp::MasterKeys;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -87,7 +88,7 @@ impl DtlsProvider for SharedDtls {
     }
 }
 
-/// Forwards every call; `dimpl::Dtls` and str0m's trait differ only in where they are declared.
+/// Forwards every call, and copies the SRTP keys as they pass.
 #[derive(Debug)]
 struct SharedDtlsInstance(dimpl::Dtls);
 
@@ -101,7 +102,12 @@ impl DtlsInstance for SharedDtlsInstance {
     }
 
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
-        self.0.poll_output(buf)
+        let active = self.0.is_active();
+        let output = self.0.poll_output(buf);
+        if let DtlsOutput::KeyingMaterial(material, profile) = &output {
+            MasterKeys::leave(material, *profile, active);
+        }
+        output
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {

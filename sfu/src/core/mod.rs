@@ -17,5 +17,6 @@ pub mod publisher;
 pub mod receive_log;
 pub mod rewrite;
 pub mod session;
+pub mod srtp;
 pub mod streams;
 pub mod viewer;

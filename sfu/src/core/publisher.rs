@@ -5,7 +5,7 @@ use super::codec::{Codec, MediaKind};
 use super::keyframe::{KeyframeRequests, starts_keyframe};
 use super::packet::{MediaPacket, PacketHeader};
 use super::peer::{Drained, Peer};
-use super::plan::{PayloadType, SessionPlan, Ssrc};
+use super::plan::{LAYERS_MAX, MediaSection, Payload, PayloadType, SessionPlan, Ssrc};
 use super::receive_log::ReceiveLog;
 use super::rewrite::Source;
 use crate::control::protocol::PUBLISHER_SILENT_SECONDS;
@@ -16,6 +16,9 @@ use str0m::rtp::RtpPacket;
 
 const SILENT_AFTER: Duration = Duration::from_secs(PUBLISHER_SILENT_SECONDS);
 
+/// A publisher that changes its codec with every packet is reported once in this time.
+const CODEC_REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
 /// State of a publisher.
 #[derive(Debug)]
 pub struct Publisher {
@@ -23,9 +26,9 @@ pub struct Publisher {
     tracks: Vec<Track>,
     /// SSRCs of simulcast layers that are not forwarded.
     unselected: Vec<u32>,
-    last_packet: Instant,
-    /// Nothing has arrived for [`PUBLISHER_SILENT_SECONDS`].
-    pub silent: bool,
+    /// The last packet, or the moment at which they could begin to come.
+    last_packet: Option<Instant>,
+    silent: bool,
 }
 
 /// One forwarded SSRC.
@@ -34,9 +37,12 @@ struct Track {
     kind: MediaKind,
     ssrc: u32,
     codec: Codec,
+    /// How this publisher is asked for key frames, if at all.
     request: Option<KeyframeRequestKind>,
     requests: KeyframeRequests,
     log: ReceiveLog,
+    /// The codec that was last reported, and when.
+    reported: Option<(Codec, Instant)>,
 }
 
 /// What became of an arriving packet.
@@ -58,50 +64,37 @@ pub enum Published {
 }
 
 impl Publisher {
-    /// A publisher from which nothing has arrived.
+    /// A publisher from which nothing can arrive yet.
     pub fn new(now: Instant) -> Publisher {
         Publisher {
             clock: CaptureClock::new(now),
             tracks: Vec::new(),
             unselected: Vec::new(),
-            last_packet: now,
-            silent: true,
+            last_packet: None,
+            silent: false,
         }
+    }
+
+    /// ICE and DTLS are up: silence counts from now.
+    pub fn connected(&mut self, now: Instant) {
+        self.last_packet = Some(now);
     }
 
     /// Takes an authenticated RTP packet.
     pub fn packet(&mut self, now: Instant, plan: &SessionPlan, peer: &mut Peer, rtp: RtpPacket) -> Published {
-        self.last_packet = now;
+        self.last_packet = Some(now);
         let ssrc = *rtp.header.ssrc;
-        if self.unselected.contains(&ssrc) {
-            return Published::UnselectedLayer;
-        }
         let pt = PayloadType(*rtp.header.payload_type);
         let found = plan.sections.iter().find_map(|section| Some((section, section.payload(pt)?)));
         let Some((section, payload)) = found else { return Published::UnknownPayload };
+        let Some(track) = self.track(peer, section, payload, ssrc) else { return Published::UnselectedLayer };
         let codec = payload.codec;
-        if !self.tracks.iter().any(|track| track.ssrc == ssrc) && !self.select(peer, section, ssrc) {
-            self.unselected.truncate(super::plan::LAYERS_MAX);
-            self.unselected.insert(0, ssrc);
-            return Published::UnselectedLayer;
-        }
-        if !self.tracks.iter().any(|track| track.ssrc == ssrc) {
-            peer.set_nack(ssrc, payload.feedback.nack);
-        }
-        let new_codec = self.follow(section.kind, ssrc, payload);
-        let clock = &mut self.clock;
-        let Some(track) = self.tracks.iter_mut().find(|track| track.ssrc == ssrc) else {
-            return Published::UnselectedLayer;
-        };
+        let keyframe = starts_keyframe(codec, &rtp.payload);
+        let (lost, new_codec) = self.tracks[track].note(now, keyframe, *rtp.seq_no);
         let report = rtp
             .last_sender_info
             .map(|info| SenderReport { wall: info.ntp_time, timestamp: info.rtp_time.numer() as u32 });
-        let captured = clock.captured(now, report, rtp.header.timestamp, codec.clock_rate());
-        let keyframe = starts_keyframe(codec, &rtp.payload);
-        if keyframe {
-            track.requests.satisfied();
-        }
-        let lost = track.log.record(*rtp.seq_no);
+        let captured = self.clock.captured(now, report, rtp.header.timestamp, codec.clock_rate());
         let extensions = &rtp.header.ext_vals;
         let header = PacketHeader {
             stream: plan.stream,
@@ -119,45 +112,43 @@ impl Publisher {
         Published::Packet { packet: MediaPacket { header, payload: rtp.payload }, new_codec, lost }
     }
 
-    /// Whether an unknown SSRC is to be forwarded: of simulcast layers only the first offered, which is the
-    /// preferred one (RFC 8853 §5.2).
-    fn select(&mut self, peer: &mut Peer, section: &super::plan::MediaSection, ssrc: u32) -> bool {
-        let rid = peer.rid_of(ssrc);
-        match (section.rids.first(), rid) {
-            (Some(first), Some(rid)) => first.as_str() == &*rid,
-            _ => true,
-        }
-    }
-
-    /// Makes or updates the track; true when its codec is news. A new SSRC of a kind takes the place of the old one.
-    fn follow(&mut self, kind: MediaKind, ssrc: u32, payload: &super::plan::Payload) -> bool {
+    /// The index of the SSRC's track, made or updated; `None` for a simulcast layer that is not forwarded. A new SSRC of a
+    /// kind takes the place of the old one.
+    fn track(
+        &mut self,
+        peer: &mut Peer,
+        section: &MediaSection,
+        payload: &Payload,
+        ssrc: u32,
+    ) -> Option<usize> {
         let request = match payload.feedback {
             feedback if feedback.pli => Some(KeyframeRequestKind::Pli),
             feedback if feedback.fir => Some(KeyframeRequestKind::Fir),
             _ => None,
         };
-        let codec = payload.codec;
-        match self.tracks.iter_mut().find(|track| track.kind == kind) {
-            Some(track) if track.ssrc == ssrc => {
-                let changed = track.codec != codec;
-                (track.codec, track.request) = (codec, request);
-                changed
-            }
-            other => {
-                let known = other.as_ref().is_some_and(|track| track.codec == codec);
-                self.tracks.retain(|track| track.kind != kind);
-                let log = ReceiveLog::new();
-                self.tracks.push(Track {
-                    kind,
-                    ssrc,
-                    codec,
-                    request,
-                    requests: KeyframeRequests::default(),
-                    log,
-                });
-                !known
-            }
+        if let Some(index) = self.tracks.iter().position(|track| track.ssrc == ssrc) {
+            (self.tracks[index].codec, self.tracks[index].request) = (payload.codec, request);
+            return Some(index);
         }
+        if self.unselected.contains(&ssrc) || !is_selected(peer, section, ssrc) {
+            self.unselected.retain(|known| *known != ssrc);
+            self.unselected.insert(0, ssrc);
+            self.unselected.truncate(LAYERS_MAX);
+            return None;
+        }
+        peer.set_nack(ssrc, payload.feedback.nack);
+        let reported = self.tracks.iter().find(|track| track.kind == section.kind).and_then(|t| t.reported);
+        self.tracks.retain(|track| track.kind != section.kind);
+        self.tracks.push(Track {
+            kind: section.kind,
+            ssrc,
+            codec: payload.codec,
+            request,
+            requests: KeyframeRequests::default(),
+            log: ReceiveLog::new(),
+            reported,
+        });
+        Some(self.tracks.len() - 1)
     }
 
     /// A viewer cannot decode until the next key frame.
@@ -188,8 +179,8 @@ impl Publisher {
 
     /// Notes silence and its end; returns the new state when it changed.
     pub fn check_silence(&mut self, now: Instant) -> Option<bool> {
-        let silent =
-            self.tracks.is_empty() || now.saturating_duration_since(self.last_packet) >= SILENT_AFTER;
+        let since = |last: Instant| now.saturating_duration_since(last);
+        let silent = self.last_packet.is_some_and(|last| since(last) >= SILENT_AFTER);
         let changed = silent != self.silent;
         self.silent = silent;
         changed.then_some(silent)
@@ -197,8 +188,34 @@ impl Publisher {
 
     /// When [`Publisher::request_keyframes`] or [`Publisher::check_silence`] is due.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
-        let requests = self.tracks.iter().filter_map(|track| track.requests.deadline(now)).min();
-        let silence = (!self.silent).then(|| self.last_packet + SILENT_AFTER);
+        let askable = self.tracks.iter().filter(|track| track.request.is_some());
+        let requests = askable.filter_map(|track| track.requests.deadline(now)).min();
+        let silence = self.last_packet.filter(|_| !self.silent).map(|last| last + SILENT_AFTER);
         [requests, silence].into_iter().flatten().min()
+    }
+}
+
+impl Track {
+    /// Notes a packet: how many older ones are lost by now, and whether its codec is news.
+    fn note(&mut self, now: Instant, keyframe: bool, sequence: u64) -> (u64, bool) {
+        if keyframe {
+            self.requests.satisfied();
+        }
+        let is_news = self.reported.is_none_or(|(codec, at)| {
+            codec != self.codec && now.saturating_duration_since(at) >= CODEC_REPORT_INTERVAL
+        });
+        if is_news {
+            self.reported = Some((self.codec, now));
+        }
+        (self.log.record(sequence), is_news)
+    }
+}
+
+/// Whether an unknown SSRC is to be forwarded: of simulcast layers only the first offered, which is the preferred one
+/// (RFC 8853 §5.2).
+fn is_selected(peer: &mut Peer, section: &MediaSection, ssrc: u32) -> bool {
+    match (section.rids.first(), peer.rid_of(ssrc)) {
+        (Some(first), Some(rid)) => first.as_str() == &*rid,
+        _ => true,
     }
 }

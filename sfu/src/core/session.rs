@@ -1,8 +1,9 @@
 //! A session: a peer connection, its plan, and where it is in its life.
 
-use super::peer::{Drained, Local, Peer};
+use super::peer::{Drained, Local, Peer, rtp_ssrc};
 use super::plan::{Role, SessionPlan};
 use super::publisher::Publisher;
+use super::srtp::PeerRtp;
 use super::viewer::Viewer;
 use crate::control::protocol::{EndReason, SessionId};
 use std::net::SocketAddr;
@@ -15,8 +16,16 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 pub const DISCONNECTED_TIMEOUT: Duration = Duration::from_secs(15);
 /// A close that could not drain is dropped after this time.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
-/// Client addresses that one session may have: interfaces times families of a phone, with room.
-pub const ADDRESSES_MAX: usize = 16;
+/// Pairs of our socket and a client's address that one session may have at a time: eight interfaces on each side meet in 64
+/// pairs, of which those heard from last are kept.
+pub const ADDRESSES_MAX: usize = 64;
+/// New pairs that a session may bring: so many at once, then one in this time. A NAT rebinds once in minutes; str0m keeps
+/// 1.9 kB for each, and sorts them.
+const ADDRESSES_AT_ONCE: u64 = 128;
+const ADDRESS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// SSRCs that a publisher uses at a time: audio, simulcast layers, their RTX, probes, and those of a restart.
+const SSRCS_MAX: usize = 32;
 
 /// Where a session is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +70,10 @@ pub struct Session {
     pub plan: SessionPlan,
     /// Its transport.
     pub peer: Peer,
+    /// Checks the first packet of each SSRC, once DTLS has given the keys.
+    pub peer_rtp: Option<PeerRtp>,
+    /// SSRCs of which an authentic packet has been seen.
+    authentic: Vec<u32>,
     /// Where it is in its life.
     pub life: Life,
     /// Publisher or viewer state.
@@ -69,6 +82,10 @@ pub struct Session {
     pub created: Instant,
     /// Validated source addresses, each with the socket on which it arrived.
     pub addresses: Vec<(usize, SocketAddr)>,
+    /// How many it has brought in its life.
+    addresses_seen: u64,
+    /// The one from which DTLS, RTP or RTCP came last.
+    pub heard_from: Option<(usize, SocketAddr)>,
     /// The earliest entry of this session in the timer heap.
     pub scheduled: Option<Instant>,
 }
@@ -93,17 +110,51 @@ impl Session {
             ice_ufrag: local.creds.ufrag.clone(),
             plan,
             peer,
+            peer_rtp: None,
+            authentic: Vec::new(),
             life: Life::Connecting { until: now + CONNECT_TIMEOUT },
             role,
             created: now,
             addresses: Vec::new(),
+            addresses_seen: 0,
+            heard_from: None,
             scheduled: None,
         })
+    }
+
+    /// Whether str0m may see this RTP packet: it ties an unknown SSRC to a track before it checks the packet.
+    pub fn trusts(&mut self, rtp: &[u8]) -> bool {
+        let Some(ssrc) = rtp_ssrc(rtp) else { return false };
+        if self.authentic.contains(&ssrc) {
+            return true;
+        }
+        let authentic = self.peer_rtp.as_ref().is_some_and(|keys| keys.authenticates(rtp));
+        if authentic {
+            self.authentic.truncate(SSRCS_MAX - 1);
+            self.authentic.insert(0, ssrc);
+        }
+        authentic
     }
 
     /// Whether media may flow.
     pub fn is_connected(&self) -> bool {
         matches!(self.life, Life::Connected | Life::Disconnected { .. })
+    }
+
+    /// Whether the client may bring another address now.
+    pub fn may_bring_address(&self, now: Instant) -> bool {
+        let age = now.saturating_duration_since(self.created).as_secs();
+        self.addresses_seen < ADDRESSES_AT_ONCE + age / ADDRESS_INTERVAL.as_secs()
+    }
+
+    /// Adds a validated address; returns the one that had to make room.
+    pub fn add_address(&mut self, address: (usize, SocketAddr)) -> Option<(usize, SocketAddr)> {
+        let full = self.addresses.len() >= ADDRESSES_MAX;
+        let oldest = self.addresses.iter().position(|known| Some(*known) != self.heard_from);
+        let evicted = oldest.filter(|_| full).map(|index| self.addresses.remove(index));
+        self.addresses.push(address);
+        self.addresses_seen += 1;
+        evicted
     }
 
     /// Says goodbye; the session is dropped once its BYE and close_notify have been drained.

@@ -3,11 +3,12 @@
 //! No worker knows where a publisher is before its packets come: a worker with viewers subscribes at all others, and
 //! the one that has the publisher sends. Of several publishers the highest epoch wins.
 
-use super::packet::MediaPacket;
+use super::packet::{MediaPacket, PacketHeader};
 use super::plan::{Epoch, StreamId};
 use crate::control::protocol::WorkerIndex;
 use crate::mesh::WorkerSet;
 use std::collections::HashMap;
+use std::time::Instant;
 
 /// One stream on this worker.
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub struct Stream {
     pub subscribers: WorkerSet,
     /// The newest publisher heard.
     pub epoch: Option<Epoch>,
+    /// When the first packet of that publisher was heard.
+    live_since: Option<Instant>,
     /// Packets of this turn, in order of arrival.
     pub pending: Vec<MediaPacket>,
     /// The viewer that is served first next time, so that nobody is always last.
@@ -38,12 +41,12 @@ impl Stream {
     }
 
     /// Whether a packet of this publisher may pass: not when a newer publisher has been heard.
-    pub fn accepts(&mut self, epoch: Epoch) -> bool {
-        if self.epoch.is_some_and(|newest| epoch < newest) {
-            return false;
+    fn accepts(&mut self, header: &PacketHeader) -> bool {
+        let epoch = header.source.epoch;
+        if self.epoch.is_none_or(|newest| epoch > newest) {
+            (self.epoch, self.live_since) = (Some(epoch), Some(header.received));
         }
-        self.epoch = Some(epoch);
-        true
+        self.epoch == Some(epoch)
     }
 }
 
@@ -77,7 +80,7 @@ impl Streams {
     pub fn push(&mut self, packet: MediaPacket) -> bool {
         let id = packet.header.stream;
         let stream = self.by_id.entry(id).or_default();
-        if !stream.accepts(packet.header.source.epoch) {
+        if !stream.accepts(&packet.header) {
             return false;
         }
         if stream.pending.is_empty() {
@@ -85,6 +88,11 @@ impl Streams {
         }
         stream.pending.push(packet);
         true
+    }
+
+    /// When the first packet of the stream's present publisher was heard.
+    pub fn live_since(&self, id: StreamId) -> Option<Instant> {
+        self.by_id.get(&id)?.live_since
     }
 
     /// Lends the stream's packets and viewers to the fan-out, with the index of the viewer to begin with.

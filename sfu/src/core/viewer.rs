@@ -66,11 +66,6 @@ impl Viewer {
         }
     }
 
-    /// Whether video is held back.
-    pub fn awaits_keyframe(&self) -> bool {
-        self.tracks.iter().any(|track| track.awaiting_keyframe)
-    }
-
     /// Writes a packet into the `Rtc`, which the caller drains after the last one of a batch.
     pub fn forward(
         &mut self,

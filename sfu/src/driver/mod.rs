@@ -132,7 +132,7 @@ impl Driver {
     fn build(sockets: Vec<UdpSocket>, waker: &Waker, config: DriverConfig) -> io::Result<Self> {
         let count = u16::try_from(sockets.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
         let buffers = BufferRing::new(config.recv_buffers)?;
-        let slots = SendSlots::new(config.send_slots, config.ring_entries as usize);
+        let slots = SendSlots::new(config.send_slots);
         let ring = Ring::new(config.ring_entries, completions_max(&buffers, &sockets, config))?;
         buffers.register(&ring.submitter())?;
         for socket in &sockets {
@@ -221,8 +221,7 @@ impl Driver {
     }
 
     fn sent(&mut self, slot: SlotIndex, result: i32) {
-        let payload = self.slots.release(slot);
-        self.slots.keep(payload);
+        drop(self.slots.release(slot));
         if result < 0 { self.counters.send_failed += 1 } else { self.counters.sent += 1 }
     }
 
@@ -265,23 +264,11 @@ impl Driver {
         // An error leaves no slot free, which the caller finds out, and comes back from the next wait. If all sends wait for
         // room in a socket's buffer, there is nothing to submit and this costs no system call.
         let _ = self.ring.submit_and_wait(Some(Duration::ZERO));
-        self.reap_sends();
-    }
-
-    fn reap_sends(&mut self) {
         while let Some(completion) = self.ring.next_send() {
             if let Some(Operation::Send(slot)) = completion.operation {
                 self.sent(slot, completion.result);
             }
         }
-    }
-
-    /// An empty buffer for a payload, reused from an earlier send if one has ended.
-    pub fn buffer(&mut self) -> Vec<u8> {
-        self.slots.buffer().unwrap_or_else(|| {
-            self.reap_sends();
-            self.slots.buffer().unwrap_or_default()
-        })
     }
 
     /// What was done so far.

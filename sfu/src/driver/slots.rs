@@ -14,9 +14,6 @@ use super::user_data::{SlotIndex, SocketIndex};
 pub(super) struct SendSlots {
     slots: Box<[Slot]>,
     free: Vec<SlotIndex>,
-    /// Emptied payload buffers, each at most 64 KiB.
-    spare: Vec<Vec<u8>>,
-    spare_max: usize,
 }
 
 struct Slot {
@@ -28,14 +25,12 @@ struct Slot {
 }
 
 impl SendSlots {
-    /// `count` slots, and at most `spare_max` payload buffers kept for reuse.
-    pub(super) fn new(count: usize, spare_max: usize) -> Self {
+    /// `count` slots.
+    pub(super) fn new(count: usize) -> Self {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         Self {
             slots: (0..count).map(|_| Slot::empty()).collect(),
             free: (0..count).rev().map(SlotIndex).collect(),
-            spare: Vec::with_capacity(spare_max),
-            spare_max,
         }
     }
 
@@ -66,19 +61,6 @@ impl SendSlots {
     pub(super) fn release(&mut self, index: SlotIndex) -> Vec<u8> {
         self.free.push(index);
         mem::take(&mut self.slots[index.0 as usize].payload)
-    }
-
-    /// Keeps a payload buffer for [`SendSlots::buffer`], or frees it if enough are kept.
-    pub(super) fn keep(&mut self, mut payload: Vec<u8>) {
-        if self.spare.len() < self.spare_max {
-            payload.clear();
-            self.spare.push(payload);
-        }
-    }
-
-    /// An empty buffer, if one is kept.
-    pub(super) fn buffer(&mut self) -> Option<Vec<u8>> {
-        self.spare.pop()
     }
 
     /// Leaves the slots to the kernel for good: it did not give them all back.
@@ -135,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_payload_that_finds_no_slot_is_given_back() {
-        let mut slots = SendSlots::new(2, 0);
+        let mut slots = SendSlots::new(2);
         let first = slots.claim(SOCKET, to(), vec![1]).expect("a slot");
         slots.claim(SOCKET, to(), vec![2]).expect("a slot");
         assert!(!slots.has_free());
@@ -146,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_claimed_message_points_into_its_slot_and_stays_when_the_slots_move() {
-        let mut slots = SendSlots::new(4, 0);
+        let mut slots = SendSlots::new(4);
         let payload = vec![7; 1200];
         let data = payload.as_ptr();
         let index = slots.claim(SOCKET, to(), payload).expect("a slot");
@@ -159,15 +141,5 @@ mod tests {
         assert!(ptr::eq(slot.header.msg_iov, &raw const slot.vector));
         assert!(ptr::eq(slot.vector.iov_base.cast(), data));
         assert_eq!(slot.vector.iov_len, 1200);
-    }
-
-    #[test]
-    fn sent_buffers_are_reused_empty_and_not_hoarded() {
-        let mut slots = SendSlots::new(1, 3);
-        slots.keep(Vec::from([1; 900]));
-        let buffer = slots.buffer().expect("kept");
-        assert!(buffer.is_empty() && buffer.capacity() >= 900);
-        (0..10).for_each(|_| slots.keep(vec![0]));
-        assert_eq!(std::iter::from_fn(|| slots.buffer()).count(), 3);
     }
 }

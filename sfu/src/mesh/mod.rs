@@ -81,6 +81,19 @@ pub enum Signal {
     Restarted,
 }
 
+impl Signal {
+    /// Whether `earlier`, still waiting, says nothing more once this one is queued behind it.
+    pub fn replaces(&self, earlier: &Signal) -> bool {
+        use Signal::{Subscribe, Unsubscribe};
+        match (self, earlier) {
+            (Subscribe(stream) | Unsubscribe(stream), Subscribe(other) | Unsubscribe(other)) => {
+                stream == other
+            }
+            _ => self == earlier,
+        }
+    }
+}
+
 /// The inboxes of one worker.
 #[derive(Debug)]
 pub struct Inbox {

@@ -23,6 +23,7 @@ const STEP: Duration = Duration::from_millis(5);
 /// A browser's part, played by str0m.
 pub struct Client {
     rtc: Rtc,
+    local_ufrag: String,
     address: SocketAddr,
     server: SocketAddr,
     now: Instant,
@@ -48,7 +49,17 @@ impl Client {
         rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
         rtc.add_remote_candidate(Candidate::host(server, "udp").unwrap());
         rtc.direct_api().set_ice_controlling(true);
-        Client { rtc, address, server, now, outgoing: vec![], received: vec![], keyframe_requests: 0 }
+        let local_ufrag = rtc.direct_api().local_ice_credentials().ufrag;
+        Client {
+            rtc,
+            local_ufrag,
+            address,
+            server,
+            now,
+            outgoing: vec![],
+            received: vec![],
+            keyframe_requests: 0,
+        }
     }
 
     fn transport(&mut self) -> RemoteTransport {
@@ -112,13 +123,30 @@ impl Client {
         self.rtc.is_alive()
     }
 
-    /// A STUN Binding request whose MESSAGE-INTEGRITY was made without the password.
+    /// A STUN Binding request whose MESSAGE-INTEGRITY was made with a guess.
     pub fn forged_binding_request(username: &str) -> Vec<u8> {
-        let message = StunMessageBuilder::new().binding().request().username(username).build(TransId::new());
+        Client::binding_request(username, "guess")
+    }
+
+    fn binding_request(username: &str, password: &str) -> Vec<u8> {
+        let message =
+            StunMessageBuilder::new().binding().request().username(username).prio(1).ice_controlling(1);
+        let provider = str0m_aws_lc_rs::default_provider().sha1_hmac_provider;
         let mut bytes = vec![0; 500];
-        let length = message.to_bytes(Some(b"guess"), &mut bytes, |_, _| [7; 20]).unwrap();
-        bytes.truncate(length);
+        let built = message.build(TransId::new());
+        let length = built
+            .to_bytes(Some(password.as_bytes()), &mut bytes, |key, parts| provider.sha1_hmac(key, parts));
+        bytes.truncate(length.unwrap());
         bytes
+    }
+
+    /// An RTP packet of the video's mid and payload type, made without the keys.
+    pub fn forged_rtp(ssrc: u32) -> Vec<u8> {
+        let mut packet = vec![0x90, PT, 0, 1, 0, 0, 0, 1];
+        packet.extend(ssrc.to_be_bytes());
+        packet.extend([0xbe, 0xde, 0, 1, MID_ID << 4, b'0', 0, 0]);
+        packet.extend([0x41; 100]);
+        packet
     }
 
     fn receive(&mut self, now: Instant, datagram: &[u8]) {
@@ -155,6 +183,7 @@ struct Seat {
     worker: usize,
     session: SessionId,
     ufrag: String,
+    password: String,
     muted: bool,
     lose_from: bool,
     lose_to: bool,
@@ -168,6 +197,7 @@ pub struct World {
     events: Vec<SessionEvent>,
     to_stranger: Vec<Transmit>,
     lost: u32,
+    signals_held: bool,
     fingerprint: [u8; 32],
 }
 
@@ -196,6 +226,7 @@ impl World {
             events: vec![],
             to_stranger: vec![],
             lost: 0,
+            signals_held: false,
             fingerprint: identity.fingerprint,
         }
     }
@@ -218,6 +249,7 @@ impl World {
             worker,
             session: created.session,
             ufrag: created.ice_ufrag,
+            password: created.ice_pwd,
             muted: false,
             lose_from: false,
             lose_to: false,
@@ -270,6 +302,9 @@ impl World {
                 let copy = MeshPacket::copy_of(&packet).unwrap();
                 to.iter().for_each(|to| self.workers[usize::from(to.0)].handle_packet(copy.to_packet()));
             }
+            if self.signals_held {
+                continue;
+            }
             let signals: Vec<_> = self.workers[from].out.signals.drain(..).collect();
             for (to, signal) in signals {
                 let from = WorkerIndex(from as u16);
@@ -310,6 +345,22 @@ impl World {
         self.seats[index.0].ufrag.clone()
     }
 
+    /// Signals between workers wait, as they do before a full inbox.
+    pub fn hold_signals(&mut self, hold: bool) {
+        self.signals_held = hold;
+    }
+
+    /// The client makes a good check from another port; whether it was answered.
+    pub fn check_from(&mut self, index: ClientIndex, port: u16) -> bool {
+        let seat = &self.seats[index.0];
+        let address = SocketAddr::from(([10, 0, 0, 1], port));
+        let username = format!("{}:{}", seat.ufrag, seat.client.local_ufrag);
+        let check = Client::binding_request(&username, &seat.password);
+        let worker = &mut self.workers[seat.worker];
+        worker.handle_datagram(self.now, 0, address, &check);
+        worker.out.transmits.iter().any(|transmit| transmit.to == address)
+    }
+
     /// Nothing passes between this client and the workers from now on.
     pub fn mute(&mut self, index: ClientIndex) {
         self.seats[index.0].muted = true;
@@ -334,6 +385,12 @@ impl World {
     pub fn inject(&mut self, worker: usize, datagram: &[u8]) {
         let stranger = SocketAddr::from(([10, 0, 0, 66], 6_666));
         self.workers[worker].handle_datagram(self.now, 0, stranger, datagram);
+    }
+
+    /// A datagram that claims to come from this client.
+    pub fn inject_as(&mut self, index: ClientIndex, datagram: &[u8]) {
+        let seat = &self.seats[index.0];
+        self.workers[seat.worker].handle_datagram(self.now, 0, seat.client.address, datagram);
     }
 
     /// Bytes that went to addresses of nobody.

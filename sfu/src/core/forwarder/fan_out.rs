@@ -48,8 +48,9 @@ impl Forwarder {
     pub fn fan_out(&mut self, now: Instant) {
         for id in std::mem::take(&mut self.streams.busy) {
             let Some((mut packets, viewers, first)) = self.streams.begin_serving(id) else { continue };
+            let live_since = self.streams.live_since(id).unwrap_or(now);
             for &slot in viewers[first..].iter().chain(&viewers[..first]) {
-                self.guarded(now, slot, |core| core.serve(now, slot, &packets));
+                self.guarded(now, slot, |core| core.serve(now, slot, live_since, &packets));
             }
             if !viewers.is_empty() {
                 self.forwarded.extend(packets.iter().map(|packet| packet.header.received));
@@ -66,7 +67,7 @@ impl Forwarder {
         }
     }
 
-    fn serve(&mut self, now: Instant, slot: usize, packets: &[MediaPacket]) {
+    fn serve(&mut self, now: Instant, slot: usize, live_since: Instant, packets: &[MediaPacket]) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let Session { plan, peer, role: RoleState::Viewer(viewer), .. } = session else { return };
         let (mut mismatch, mut keyframe, mut waiting) = (false, false, false);
@@ -85,7 +86,8 @@ impl Forwarder {
             }
             written
         });
-        let after = now.saturating_duration_since(session.created);
+        // A viewer who came first waits for the publisher, which is no delay of ours.
+        let after = now.saturating_duration_since(session.created.max(live_since));
         if written.unwrap_or(false) && !std::mem::replace(&mut viewer.first_packet_sent, true) {
             self.meters.joined(JoinPhase::FirstPacket, after);
         }
@@ -120,13 +122,12 @@ impl Forwarder {
         !publishers.is_empty()
     }
 
+    /// Tells every other worker. What waits already need not wait twice, and of subscribing and unsubscribing the last word
+    /// counts; this bounds the queue by the number of streams.
     pub(super) fn broadcast(&mut self, signal: Signal) {
-        let others = self.others;
-        // A request that is still waiting need not wait twice; this bounds the queue by the number of streams.
-        for worker in others.iter() {
-            if !self.out.signals.contains(&(worker, signal)) {
-                self.out.signals.push_back((worker, signal));
-            }
+        for worker in self.others.iter() {
+            self.out.signals.retain(|(to, waiting)| *to != worker || !signal.replaces(waiting));
+            self.out.signals.push_back((worker, signal));
         }
     }
 }

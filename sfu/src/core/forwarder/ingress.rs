@@ -5,7 +5,8 @@ use crate::core::demux::{self, DatagramKind};
 use crate::core::outbox::SessionEvent;
 use crate::core::packet::MediaPacket;
 use crate::core::publisher::Published;
-use crate::core::session::{ADDRESSES_MAX, RoleState, Session};
+use crate::core::session::{RoleState, Session};
+use crate::core::srtp::{MasterKeys, PeerRtp};
 use crate::stats::DropReason;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -42,37 +43,47 @@ impl Forwarder {
         from: SocketAddr,
         datagram: &[u8],
     ) {
+        let key = (socket, from);
+        let known = self.addresses.get(&key) == Some(&slot);
         let Some(session) = self.sessions.get_mut(slot) else { return };
+        if !known && !session.may_bring_address(now) {
+            return self.meters.dropped(DropReason::Rejected, 1);
+        }
+        if kind == DatagramKind::Rtp && !session.trusts(datagram) {
+            return self.meters.dropped(DropReason::Rejected, 1);
+        }
         let to = self.sockets[socket];
         let received = session.peer.receive(now, from, to, datagram, &mut self.drained);
-        if kind == DatagramKind::Stun {
-            // Only a request with good integrity is answered, so an answer is the proof that the address is real.
-            let answered = self.drained.transmits.iter().any(|transmit| transmit.destination == from);
-            if !answered || !self.admit(slot, socket, from) {
-                self.meters.dropped(DropReason::Rejected, 1);
+        if kind == DatagramKind::Dtls
+            && let Some(keys) = MasterKeys::take()
+        {
+            session.peer_rtp = PeerRtp::new(&keys, self.identity.provider.srtp_provider);
+        }
+        if kind != DatagramKind::Stun {
+            match received {
+                Ok(()) => session.heard_from = Some(key),
+                Err(_) => self.meters.dropped(DropReason::Rejected, 1),
             }
-        } else if received.is_err() {
+        // Only a request with good integrity is answered, so an answer is the proof that the address is real.
+        } else if self.drained.transmits.iter().any(|transmit| transmit.destination == from) {
+            self.admit(slot, key);
+        } else {
             self.meters.dropped(DropReason::Rejected, 1);
         }
     }
 
-    /// Notes that `from` belongs to the session; false when the session has too many addresses.
-    fn admit(&mut self, slot: usize, socket: usize, from: SocketAddr) -> bool {
-        let key = (socket, from);
-        if self.addresses.get(&key) == Some(&slot) {
-            return true;
+    /// Notes that the address behind `key` belongs to the session.
+    fn admit(&mut self, slot: usize, key: (usize, SocketAddr)) {
+        let previous = self.addresses.insert(key, slot);
+        if previous == Some(slot) {
+            return;
         }
-        let Some(session) = self.sessions.get_mut(slot) else { return false };
-        if session.addresses.len() >= ADDRESSES_MAX {
-            return false;
-        }
-        session.addresses.push(key);
-        if let Some(previous) = self.addresses.insert(key, slot)
-            && let Some(loser) = self.sessions.get_mut(previous)
-        {
+        if let Some(loser) = previous.and_then(|previous| self.sessions.get_mut(previous)) {
             loser.addresses.retain(|address| *address != key);
         }
-        true
+        if let Some(evicted) = self.sessions.get_mut(slot).and_then(|session| session.add_address(key)) {
+            self.addresses.remove(&evicted);
+        }
     }
 
     pub(super) fn published(&mut self, now: Instant, slot: usize, rtp: RtpPacket) {

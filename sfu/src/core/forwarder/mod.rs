@@ -145,16 +145,6 @@ impl Forwarder {
         slots.into_iter().for_each(|slot| self.close(now, slot, EndReason::Shutdown));
     }
 
-    /// Drops every session without a goodbye, as a restart does.
-    pub fn drop_all(&mut self) {
-        self.sessions.clear();
-        (self.meters.counters.publishers, self.meters.counters.viewers) = (0, 0);
-        self.addresses.clear();
-        self.timers.clear();
-        self.streams = Streams::default();
-        self.out = Outbox::default();
-    }
-
     /// Whether [`Forwarder::shut_down`] has finished.
     pub fn is_shut_down(&self) -> bool {
         self.closing && self.sessions.is_empty()
@@ -311,7 +301,12 @@ impl Forwarder {
         let (id, stream, role) = (session.id, session.plan.stream, session.plan.role);
         self.out.events.push_back(SessionEvent::Connected(id));
         match role {
-            Role::Publisher => self.streams.entry(stream).publishers.push(slot),
+            Role::Publisher => {
+                if let RoleState::Publisher(publisher) = &mut session.role {
+                    publisher.connected(now);
+                }
+                self.streams.entry(stream).publishers.push(slot);
+            }
             Role::Viewer => {
                 let after = now.saturating_duration_since(session.created);
                 self.meters.joined(JoinPhase::Dtls, after);
