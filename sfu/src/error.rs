@@ -50,6 +50,11 @@ pub enum StartError {
         /// What sockets and sessions may take together.
         needed: u64,
     },
+    /// There is nothing to bind.
+    #[error(
+        "this machine has no usable network address: bring an interface up (`ip link set lo up` is the least), or name one with --bind"
+    )]
+    NoAddress,
     /// Another process holds the port.
     #[error(
         "UDP {addr} is taken by another process (`ss -ulnp` names it): stop it, or choose another --udp-port"

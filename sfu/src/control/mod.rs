@@ -39,6 +39,9 @@ const STATS_PATIENCE: Duration = Duration::from_secs(1);
 /// Runs the media process on the calling thread until it is told to shut down or is orphaned. Calls `on_ready` once
 /// sessions can be created.
 pub fn run(config: MediaConfig, on_ready: impl FnOnce()) -> Result<(), StartError> {
+    if config.bind.is_empty() {
+        return Err(StartError::NoAddress);
+    }
     probe(config.descriptors_needed())?;
     tokio_uring::start(async {
         let listener = listener::bind(&config.control)?;
