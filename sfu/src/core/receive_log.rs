@@ -5,7 +5,7 @@
 const WINDOW: u64 = 1024;
 const WORDS: usize = (WINDOW / 64) as usize;
 
-/// A bitmap of the last [`WINDOW`] extended sequence numbers; what leaves it unset is lost.
+/// A bitmap of the last 1024 extended sequence numbers; what leaves it unset is lost.
 #[derive(Debug)]
 pub struct ReceiveLog {
     bits: [u64; WORDS],
