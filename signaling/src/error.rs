@@ -46,7 +46,7 @@ pub enum StartError {
     Media(String),
     #[error(transparent)]
     Engine(#[from] sfu::error::StartError),
-    #[error("cannot ask the kernel for this host's addresses: {0}. Name them with --bind")]
+    #[error("cannot find this host's addresses: {0}. Name them with --bind")]
     Interfaces(#[source] io::Error),
     #[error("cannot start the runtime: {0}. Check the limits on open files and threads (ulimit -a)")]
     Runtime(#[source] io::Error),
