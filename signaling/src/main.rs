@@ -8,6 +8,7 @@ mod config;
 mod error;
 mod first_screen;
 mod http;
+mod lock;
 mod logging;
 mod media;
 mod metrics;
@@ -61,6 +62,9 @@ fn run(mode: Mode, config: Config) -> Result<(), StartError> {
         }
         Mode::Media => {
             logging::start(&config);
+            if config.control.starts_with(&config.state_dir) {
+                start::make_state_dir(&config.state_dir)?;
+            }
             Ok(sfu::run(config.media().map_err(StartError::Interfaces)?)?)
         }
         Mode::Check => check::run(&config),
