@@ -40,13 +40,19 @@ pub enum StartError {
     MediaEnded(std::process::ExitStatus),
     #[error("the media process did not open {} within {seconds} s. Remove a stale socket there, or choose another with --control", path.display())]
     MediaSilent { path: PathBuf, seconds: u64 },
+    #[error("cannot connect to the media process at {}: {cause}. Run both halves as the same user, or correct --control", path.display())]
+    MediaUnreachable { path: PathBuf, cause: io::Error },
+    #[error("another signaling process already steers the media process at {}. Stop that one, or give this one a --state-dir or --control of its own", control.display())]
+    SignalingRuns { control: PathBuf },
+    #[error("cannot lock {}: {cause}. Give this user the right to write there, or choose another path with --control", path.display())]
+    Lock { path: PathBuf, cause: io::Error },
     #[error("a media process of version {0} runs and does not stop. End it, then start again")]
     MediaStuck(u32),
     #[error("media: {0}")]
     Media(String),
     #[error(transparent)]
     Engine(#[from] sfu::error::StartError),
-    #[error("cannot ask the kernel for this host's addresses: {0}. Name them with --bind")]
+    #[error("cannot find this host's addresses: {0}. Name them with --bind")]
     Interfaces(#[source] io::Error),
     #[error("cannot start the runtime: {0}. Check the limits on open files and threads (ulimit -a)")]
     Runtime(#[source] io::Error),

@@ -8,6 +8,7 @@ mod config;
 mod error;
 mod first_screen;
 mod http;
+mod lock;
 mod logging;
 mod media;
 mod metrics;
@@ -61,7 +62,11 @@ fn run(mode: Mode, config: Config) -> Result<(), StartError> {
         }
         Mode::Media => {
             logging::start(&config);
-            Ok(sfu::run(config.media().map_err(StartError::Interfaces)?, || {})?)
+            if config.control.starts_with(&config.state_dir) {
+                start::make_state_dir(&config.state_dir)?;
+            }
+            let media = config.media().map_err(StartError::Interfaces)?;
+            Ok(sfu::run(media, start::tell_service_manager)?)
         }
         Mode::Check => check::run(&config),
         Mode::Keys => {

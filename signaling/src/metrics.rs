@@ -64,7 +64,8 @@ const HTTP_REQUESTS: Family =
     counter("uringcast_http_requests_total", "HTTP requests by route and status code.");
 const HTTP_REFUSED: Family = counter(
     "uringcast_http_connections_closed_total",
-    "HTTP connections closed because they were too many or sent their request too slowly.",
+    "HTTP connections that the server closed: evicted (too many; the oldest without a request in progress goes), \
+     refused (too many; each had a request in progress), timeout (a handshake or request took too long, or none came).",
 );
 const SESSIONS_ENDED: Family =
     counter("uringcast_sessions_ended_total", "Sessions that ended, by role and reason.");
@@ -75,7 +76,7 @@ const ANSWER_BOUNDS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 
 /// Why an HTTP connection was closed by us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionClosed {
-    /// The limit was reached and this one had been idle longest.
+    /// The limit was reached and this was the oldest one without a request in progress.
     Evicted,
     /// The limit was reached and none could be evicted.
     Refused,
@@ -106,6 +107,7 @@ pub struct Metrics {
 /// counted is kept: a sum that goes backwards would look like a burst of traffic.
 #[derive(Default)]
 struct MediaReport {
+    fingerprint: [u8; 32],
     latest: Vec<WorkerSnapshot>,
     retired: WorkerSnapshot,
 }
@@ -149,9 +151,9 @@ impl Metrics {
         self.answer.observe(after.as_secs_f64());
     }
 
-    /// A media process greeted: its counters may begin anew.
-    pub fn media_connected(&self) {
-        self.media().retire();
+    /// A media process greeted. One with another certificate is another process, which counts from 0.
+    pub fn media_connected(&self, fingerprint: [u8; 32]) {
+        self.media().greet(fingerprint);
     }
 
     /// The workers' counters of this moment.
@@ -193,7 +195,10 @@ impl Metrics {
 }
 
 impl MediaReport {
-    fn retire(&mut self) {
+    fn greet(&mut self, fingerprint: [u8; 32]) {
+        if std::mem::replace(&mut self.fingerprint, fingerprint) == fingerprint {
+            return;
+        }
         for snapshot in std::mem::take(&mut self.latest) {
             add(&mut self.retired, &snapshot);
         }
@@ -382,10 +387,20 @@ mod tests {
         metrics.report(&[snapshot(10, 100), snapshot(10, 50)]);
         metrics.report(&[snapshot(11, 110), snapshot(1, 1)]);
         assert!(text(&metrics).contains("uringcast_rtp_packets_total{direction=\"out\"} 161\n"));
-        metrics.media_connected();
+        metrics.media_connected([1; 32]);
         assert!(text(&metrics).contains("uringcast_rtp_packets_total{direction=\"out\"} 161\n"));
         metrics.report(&[snapshot(20, 2)]);
         assert!(text(&metrics).contains("uringcast_rtp_packets_total{direction=\"out\"} 163\n"));
+    }
+
+    #[test]
+    fn a_signaling_process_that_meets_the_same_media_again_counts_once() {
+        let metrics = Metrics::new().expect("metrics");
+        for elapsed in [10, 20] {
+            metrics.media_connected([1; 32]);
+            metrics.report(&[snapshot(elapsed, 100)]);
+            assert!(text(&metrics).contains("uringcast_rtp_packets_total{direction=\"out\"} 100\n"));
+        }
     }
 
     #[test]

@@ -8,11 +8,11 @@ use crate::first_screen;
 use crate::http::server::{self, Listener};
 use crate::http::tls::Tls;
 use crate::http::{App, Audience};
+use crate::lock;
 use crate::logging::LogControl;
 use crate::media::{Launcher, Supervisor};
 use crate::metrics::Metrics;
 use crate::shutdown;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::fs::DirBuilder;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
@@ -25,17 +25,19 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// # Errors
 /// It could not start; the error names the cure.
 pub fn run(config: Config, mode: Mode, log: LogControl) -> Result<(), StartError> {
-    raise_file_limit();
+    // Each connection is a file descriptor. Fewer of them than hoped for are no reason not to start.
+    sfu::driver::raise_descriptor_limit(0)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
     runtime.block_on(live(config, mode, log))
 }
 
-/// The listeners come first: if another server of this configuration runs, the start fails here and that one's media
-/// process is left alone.
+/// The lock and the listeners come first: if another server of this configuration runs, the start fails here and that
+/// one's media process is left alone.
 async fn live(config: Config, mode: Mode, log: LogControl) -> Result<(), StartError> {
     let signals = Signals::catch().map_err(StartError::Runtime)?;
     make_state_dir(&config.state_dir)?;
+    let _lock = lock::take(&config.control)?;
     let token = ApiToken::find(&config.token, &config.state_dir)?;
     let (listeners, tls) = listen(&config).await?;
     let metrics = Arc::new(Metrics::new().map_err(|error| StartError::Media(error.to_string()))?);
@@ -49,8 +51,7 @@ async fn live(config: Config, mode: Mode, log: LogControl) -> Result<(), StartEr
     let app = Arc::new(App { access: Access::new(token, config.open), config, media, metrics });
     let supervising = tokio::spawn(supervisor.run(first));
     let serving = tokio::spawn(server::serve(app.clone(), listeners, shutdown));
-    // Without systemd there is no socket to tell, which is no error.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    tell_service_manager();
     signals.until_end(|| reload(&app, tls.as_deref(), &log)).await;
     tracing::info!("shutting down");
     stop.stop();
@@ -154,12 +155,7 @@ pub fn certificate_names(config: &Config, https: SocketAddr) -> Result<Vec<Strin
     Ok(names)
 }
 
-/// Each connection is a file descriptor, and the usual soft limit of 1024 is there for programs that use select(2).
-fn raise_file_limit() {
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
-    {
-        tracing::warn!(%error, soft, hard, "cannot raise the limit on open files");
-    }
+/// READY=1 to systemd. Without systemd there is no socket to tell, which is no error.
+pub fn tell_service_manager() {
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 }

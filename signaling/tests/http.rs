@@ -68,9 +68,12 @@ fn every_answer_of_whip_and_whep_lets_web_pages_read_it() {
         ("whep", server.request("OPTIONS", "/demo/whep", &[], "")),
         ("whip", server.request("OPTIONS", &session, &[], "")),
         ("whip", server.request("OPTIONS", "/session/unknown", &[], "")),
+        ("whip", server.request("OPTIONS", "/api/whip", &[], "")),
         ("whip", server.post("/demo/whip", &[], "no sdp")),
         ("whep", server.post("/demo/whep", &[("Origin", "https://example.com")], WHEP)),
         ("whip", server.request("PUT", "/demo/whip", &[], "")),
+        ("whip", server.post("/api/whip", &[], WHIP)),
+        ("whep", server.post("/a%20b/whep", &[], WHEP)),
         ("whip", server.request("DELETE", &session, &[], "")),
     ];
     for (protocol, answer) in &answers {
@@ -80,7 +83,7 @@ fn every_answer_of_whip_and_whep_lets_web_pages_read_it() {
         assert!(answer.header("access-control-allow-headers").unwrap().contains("Authorization"));
         assert!(answer.header("protocol-version").unwrap().contains(protocol), "{answer:?}");
     }
-    for (_, options) in &answers[..4] {
+    for (_, options) in &answers[..5] {
         assert_eq!(options.status, 200);
         assert_eq!(options.header("accept-post"), Some("application/sdp"));
         assert_eq!(options.header("accept-patch"), Some("application/trickle-ice-sdpfrag"));
@@ -140,6 +143,13 @@ fn bodies_that_are_no_offer_are_refused_before_media_hears_of_them() {
     assert!(server.media.created().is_empty());
     let with_parameter = [("Content-Type", "Application/SDP; charset=utf-8")];
     assert_eq!(server.request("POST", "/demo/whip", &with_parameter, WHIP).status, 201);
+}
+
+#[test]
+fn a_client_that_sends_too_much_can_send_it_and_reads_why_not() {
+    let server = Server::start("oversized", &[]);
+    let detail = server.post("/demo/whip", &[], &"v=0\r\n".repeat(180_000)).problem(413);
+    assert!(detail.contains("65536 bytes"), "{detail}");
 }
 
 #[test]
@@ -318,7 +328,13 @@ fn without_media_nothing_is_promised_and_it_comes_back() {
     let session = server.post("/demo/whip", &[], WHIP).session();
     server.media.behave(Manner::StaySilent);
     server.media.hang_up();
-    eventually("signaling notices", || server.get(&session).status == 404);
+    let methods = ["GET", "PATCH", "DELETE"];
+    eventually("signaling notices", || server.get(&session).status == 503);
+    for method in methods {
+        let answer = server.request(method, &session, &[], "");
+        answer.problem(503);
+        assert_eq!(answer.header("retry-after"), Some("5"));
+    }
     server.media.behave(Manner::Agree);
     eventually("and reconnects", || server.get("/readyz").status == 200);
     assert_eq!(server.post("/demo/whip", &[], WHIP).status, 201);

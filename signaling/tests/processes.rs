@@ -27,7 +27,6 @@ impl Place {
     fn new(name: &str) -> Place {
         let folder = std::env::temp_dir().join(format!("uringcast-processes-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).unwrap();
         Place { folder, http: free_tcp_port(), udp: free_udp_port() }
     }
 
@@ -190,6 +189,20 @@ fn a_killed_media_process_is_started_again_and_its_sessions_are_forgotten() {
     eventually("another media process", || followed() && place.is_ready());
     assert_eq!(place.ask("GET", &session, "").0, 404);
     place.watch();
+}
+
+#[test]
+fn a_second_server_on_the_same_control_socket_ends_and_leaves_the_first_alone() {
+    let mut place = Place::new("second");
+    let _first = place.start("serve");
+    eventually("ready", || place.is_ready());
+    let (session, http) = (place.watch(), place.http);
+    for mode in ["serve", "signaling"] {
+        place.http = free_tcp_port();
+        assert_eq!(place.start(mode).exit_code(), Some(1));
+    }
+    place.http = http;
+    assert_eq!(place.ask("GET", &session, "").0, 204);
 }
 
 #[test]

@@ -31,6 +31,24 @@ fn is_usable(address: IpAddr, loopback: bool) -> bool {
         && (loopback || !address.is_loopback())
 }
 
+/// `bind` with `0.0.0.0` and `::` replaced by the `usable` addresses of their family; nothing stands for both.
+pub fn named(bind: &[IpAddr], usable: &[IpAddr]) -> Vec<IpAddr> {
+    if bind.is_empty() {
+        return usable.to_vec();
+    }
+    let stands_for = |address: &IpAddr| -> Vec<IpAddr> {
+        let family = usable.iter().filter(|usable| usable.is_ipv4() == address.is_ipv4());
+        if address.is_unspecified() { family.copied().collect() } else { vec![*address] }
+    };
+    let mut named = Vec::new();
+    for address in bind.iter().flat_map(stands_for) {
+        if !named.contains(&address) {
+            named.push(address);
+        }
+    }
+    named
+}
+
 /// The cores that this process may run on, ascending.
 pub fn allowed_cores() -> Vec<usize> {
     let mut cores: Vec<usize> =
@@ -52,5 +70,18 @@ mod tests {
         assert!(!usable("127.0.0.1", false));
         assert!(usable("127.0.0.1", true));
         assert!(!usable("0.0.0.0", true));
+    }
+
+    #[test]
+    fn an_unspecified_address_stands_for_those_of_its_family() {
+        let list = |texts: &[&str]| -> Vec<IpAddr> {
+            texts.iter().map(|text| text.parse().expect("address")).collect()
+        };
+        let usable = list(&["192.0.2.1", "192.0.2.2", "2001:db8::1"]);
+        assert_eq!(named(&[], &usable), usable);
+        assert_eq!(named(&list(&["0.0.0.0"]), &usable), usable[..2]);
+        assert_eq!(named(&list(&["::"]), &usable), usable[2..]);
+        let listed_too = list(&["192.0.2.2", "0.0.0.0", "2001:db8::9"]);
+        assert_eq!(named(&listed_too, &usable), list(&["192.0.2.2", "192.0.2.1", "2001:db8::9"]));
     }
 }

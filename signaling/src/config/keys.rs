@@ -121,12 +121,23 @@ pub const KEYS: &[Key] = &[
         "",
         "base of every URL handed out, when a proxy or a name stands before this host",
     ),
-    key("open", Kind::Flag, "true if all is loopback", "anyone may publish to and watch any name"),
+    key(
+        "open",
+        Kind::Flag,
+        "this host only, if every listener is loopback",
+        "anyone may publish to and watch any name",
+    ),
     key("api-token", Kind::Secret, "generated once", "the token that allows everything").reloadable(),
     key("api-token-file", Kind::Path, "", "file that holds the API token").reloadable(),
     key("metrics", Kind::Socket, "", "own listener for /metrics, without a token"),
     key("udp-port", Kind::Port, "8200", "first UDP port of media; worker i uses this port + i"),
-    key("bind", Kind::Ip, "every usable address", "address on which media listens").repeatable(),
+    key(
+        "bind",
+        Kind::Ip,
+        "every usable address",
+        "address on which media listens; 0.0.0.0 and :: stand for every usable one of their family",
+    )
+    .repeatable(),
     key("public-ip", Kind::Ip, "", "address told to clients instead of the private one, behind 1:1 NAT")
         .repeatable(),
     key("workers", Kind::Count, "one per core", "media workers, one core each"),
@@ -137,7 +148,7 @@ pub const KEYS: &[Key] = &[
         "http-connections",
         Kind::Count,
         "4096",
-        "HTTP connections at once; above, the longest idle one is closed",
+        "HTTP connections at once; above, the oldest one without a request in progress is closed",
     ),
     key("http-timeout", Kind::Seconds, "10", "time in which a client must have sent its request"),
     key("log", Kind::Text, "info", "what is logged to stderr, such as debug or uringcast=debug,info")

@@ -85,7 +85,7 @@ pub struct Config {
     pub open: OpenMode,
     /// The API token.
     pub token: TokenSource,
-    /// Media's addresses as written; empty means every usable one.
+    /// Media's addresses as written; empty means every usable one, an unspecified one every usable one of its family.
     pub bind: Vec<IpAddr>,
     /// First UDP port.
     pub udp_port: u16,
@@ -176,19 +176,29 @@ impl Config {
     /// The configuration of the media process, with its addresses looked up.
     ///
     /// # Errors
-    /// The kernel does not tell the interfaces' addresses.
+    /// The kernel does not tell the interfaces' addresses, or none fits.
     pub fn media(&self) -> std::io::Result<sfu::config::MediaConfig> {
-        let bind = match self.bind.as_slice() {
-            [] => interfaces::usable_addresses(self.http.ip().is_loopback())?,
-            bind => bind.to_vec(),
-        };
         Ok(sfu::config::MediaConfig {
             control: self.control.clone(),
-            bind,
+            bind: self.media_addresses()?,
             udp_port: self.udp_port,
             cores: self.cores.clone(),
             config_hash: self.media_hash(),
         })
+    }
+
+    /// The addresses to bind, each by its name: a candidate cannot be "any address".
+    fn media_addresses(&self) -> std::io::Result<Vec<IpAddr>> {
+        if !self.bind.is_empty() && !self.bind.iter().any(IpAddr::is_unspecified) {
+            return Ok(self.bind.clone());
+        }
+        let usable = interfaces::usable_addresses(self.http.ip().is_loopback())?;
+        let addresses = interfaces::named(&self.bind, &usable);
+        if addresses.is_empty() {
+            let none = "no interface that is up has one of the wanted family";
+            return Err(std::io::Error::new(std::io::ErrorKind::AddrNotAvailable, none));
+        }
+        Ok(addresses)
     }
 
     /// Identifies what a running media process was asked to be. Taken over the configuration as written, so that an

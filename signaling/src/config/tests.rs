@@ -82,6 +82,7 @@ fn open_mode_ends_where_the_host_ends() {
     assert_eq!(good(&["--public-url", "https://live.example.com/"], &[]).open, OpenMode::Off);
     assert_eq!(good(&["--http", "0.0.0.0:8080", "--open"], &[]).open, OpenMode::Everyone);
     assert_eq!(good(&["--open=false"], &[]).open, OpenMode::Off);
+    assert_eq!(good(&["--metrics", "0.0.0.0:9090"], &[]).open, OpenMode::Off);
     let tls = ["--https", "0.0.0.0:8443", "--tls-self-signed"];
     assert_eq!(good(&tls, &[]).open, OpenMode::Off);
 }
@@ -107,6 +108,15 @@ fn only_what_concerns_media_changes_its_hash() {
     assert_eq!(hash(&[]), hash(&["--http", "127.0.0.1:9999"]));
     assert_ne!(hash(&[]), hash(&["--udp-port", "9000"]));
     assert_ne!(hash(&[]), hash(&["--bind", "127.0.0.1"]));
+}
+
+#[test]
+fn media_never_binds_an_unspecified_address() {
+    for bind in ["0.0.0.0", "0.0.0.0,127.0.0.1"] {
+        let addresses = good(&["--bind", bind], &[]).media().expect("addresses").bind;
+        assert!(addresses.contains(&"127.0.0.1".parse().expect("address")), "{addresses:?}");
+        assert!(addresses.iter().all(|address| address.is_ipv4() && !address.is_unspecified()));
+    }
 }
 
 #[test]

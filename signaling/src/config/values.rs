@@ -37,14 +37,15 @@ impl<'a> Reader<'a> {
         let http = self.one("http").unwrap_or(HTTP_DEFAULT);
         let public_url = self.one::<PublicUrl>("public-url").map(|url| url.0);
         let https = self.https();
-        let loopback =
-            http.ip().is_loopback() && https.as_ref().is_none_or(|(address, _)| address.ip().is_loopback());
+        let metrics: Option<SocketAddr> = self.one("metrics");
+        let listeners = [Some(http), https.as_ref().map(|(address, _)| *address), metrics];
+        let loopback = listeners.iter().flatten().all(|address| address.ip().is_loopback());
         let udp_port = self.port("udp-port").unwrap_or(UDP_PORT_DEFAULT);
         let state_dir: PathBuf = self.one("state-dir").unwrap_or_else(|| "uringcast-state".into());
         let config = Config {
             http,
             https,
-            metrics: self.one("metrics"),
+            metrics,
             open: self.open(loopback && public_url.is_none()),
             public_url,
             token: self.token(),

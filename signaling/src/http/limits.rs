@@ -15,6 +15,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 /// Largest request body. Chromium's simulcast offer has 8 KiB.
 pub const BODY_BYTES_MAX: usize = 64 << 10;
+/// Of a larger body so much is read away, so that its sender sees the answer.
+const DISCARDED_BYTES_MAX: usize = 1 << 20;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 /// A request's own time, on top of what its client needs to send it: five seconds for media to answer, and room.
 const HANDLING: Duration = Duration::from_secs(15);
 
@@ -152,22 +155,33 @@ impl Drop for InFlight<'_> {
 ///
 /// # Errors
 /// It is too large (413), too slow (408), cut short or no UTF-8 (400).
-pub async fn read_text(body: Incoming, limits: HttpLimits) -> Result<String, Problem> {
+pub async fn read_text(mut body: Incoming, limits: HttpLimits) -> Result<String, Problem> {
     let too_large = || {
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("The body has more than {BODY_BYTES_MAX} bytes."))
     };
     if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        discard(body).await;
         return Err(too_large());
     }
-    let read = timeout(limits.timeout, Limited::new(body, BODY_BYTES_MAX).collect()).await;
+    let read = timeout(limits.timeout, Limited::new(&mut body, BODY_BYTES_MAX).collect()).await;
     let bytes: Bytes = match read {
         Ok(Ok(collected)) => collected.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            discard(body).await;
+            return Err(too_large());
+        }
         Ok(Err(_)) => return Err(Problem::new(StatusCode::BAD_REQUEST, "The body ended before its length.")),
         Err(_) => return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "The body came too slowly.")),
     };
     String::from_utf8(bytes.into())
         .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "The body is not UTF-8."))
+}
+
+/// Reads on for a moment. Closing a connection with unread bytes resets it, and a reset can overtake the answer.
+async fn discard(body: Incoming) {
+    let mut rest = Limited::new(body, DISCARDED_BYTES_MAX);
+    let reading = async { while let Some(Ok(_)) = rest.frame().await {} };
+    let _ = timeout(DISCARD_TIMEOUT, reading).await;
 }
 
 #[cfg(test)]

@@ -69,9 +69,7 @@ pub async fn handle(app: &App, peer: Peer, audience: Audience, request: Request<
     let (label, mut response) = match Route::find(request.uri().path()) {
         Ok(route) => (route.label(), dispatch(app, peer, audience, route, request).await),
         Err(NoRoute::Unknown) => ("other", Problem::not_found(NoRoute::Unknown.to_string()).into_response()),
-        Err(NoRoute::Name(error)) => {
-            ("other", Problem::new(StatusCode::BAD_REQUEST, error.to_string()).into_response())
-        }
+        Err(NoRoute::Name(error)) => ("other", Problem::from(error).into_response()),
     };
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     app.metrics.http_request(label, response.status().as_u16());

@@ -7,7 +7,7 @@ use crate::auth::open;
 use crate::candidates;
 use crate::media::{Claim, CreateFailure, Ready};
 use crate::random;
-use crate::registry::{self, Admission, Candidacy, FreshIds, Refusal, StreamName, UrlId};
+use crate::registry::{self, Admission, Candidacy, FreshIds, NameError, Refusal, StreamName, UrlId};
 use crate::sdp::{self, LocalDescription, Offer, OfferError};
 use crate::time::unix_seconds;
 use hyper::body::Incoming;
@@ -30,14 +30,17 @@ pub async fn endpoint(
     app: &App,
     peer: Peer,
     role: Role,
-    name: StreamName,
+    name: Result<StreamName, NameError>,
     request: Request<Incoming>,
 ) -> Result<Response, Problem> {
+    if *request.method() == Method::OPTIONS {
+        return Ok(options());
+    }
+    let name = name?;
     match *request.method() {
         Method::POST => post(app, peer, role, name, request).await,
         Method::GET => Ok(empty(StatusCode::NO_CONTENT)),
         Method::HEAD => Ok(with_header(empty(StatusCode::OK), CONTENT_TYPE, HeaderValue::from_static(SDP))),
-        Method::OPTIONS => Ok(options()),
         ref other => Err(Problem::method(other, METHODS)),
     }
 }
@@ -101,8 +104,8 @@ fn answer(
     claim: &Claim,
     ready: &Ready,
 ) -> Result<String, Problem> {
-    let worker = ready.workers.get(usize::from(admission.worker.0));
-    let (worker, created) = worker.zip(claim.created()).ok_or(CreateFailure::Unavailable)?;
+    let worker = ready.workers.get(usize::from(admission.worker.0)).ok_or(CreateFailure::Unavailable)?;
+    let created = claim.created();
     let candidates = candidates::ordered(&worker.addresses, &app.config.public_ip, peer.local.ip());
     let local = LocalDescription {
         ice_ufrag: &created.ice_ufrag,
@@ -179,6 +182,12 @@ impl From<OfferError> for Problem {
     fn from(error: OfferError) -> Problem {
         let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
         Problem::new(status, error.to_string())
+    }
+}
+
+impl From<NameError> for Problem {
+    fn from(error: NameError) -> Problem {
+        Problem::new(StatusCode::BAD_REQUEST, error.to_string())
     }
 }
 

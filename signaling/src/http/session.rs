@@ -5,6 +5,7 @@ use super::limits::read_text;
 use super::offer::{ACCEPT_PATCH, FRAGMENT, is_content_type, options};
 use super::problem::Problem;
 use super::{App, Response, empty};
+use crate::media::CreateFailure;
 use crate::registry::{Session, UrlId};
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -35,16 +36,21 @@ async fn answer(
         Method::GET | Method::HEAD | Method::DELETE | Method::PATCH => {}
         ref other => return Err(Problem::method(other, METHODS)),
     }
-    let session = session.ok_or_else(|| {
-        Problem::not_found(
-            "There is no such session; it may have ended. POST an offer to the endpoint for a new one.",
-        )
-    })?;
+    let session = session.ok_or_else(|| unknown(app))?;
     match *request.method() {
         Method::DELETE => delete(app, session.blob.url),
         Method::PATCH => patch(app, &session, request).await,
         _ => Ok(empty(StatusCode::NO_CONTENT)),
     }
+}
+
+/// While media is away nobody knows which sessions live; they may come back with it.
+fn unknown(app: &App) -> Problem {
+    if app.media.ready().is_none() {
+        return CreateFailure::Unavailable.into();
+    }
+    let detail = "There is no such session; it may have ended. POST an offer to the endpoint for a new one.";
+    Problem::not_found(detail)
 }
 
 /// 200 because OBS takes nothing else for a success, and a body because ffmpeg logs an error without one.

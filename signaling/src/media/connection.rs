@@ -4,9 +4,9 @@ use super::{Command, CreateFailure, Place, Reply, SharedRegistry};
 use crate::metrics::Metrics;
 use crate::registry::Admission;
 use crate::shutdown::Shutdown;
-use sfu::control::protocol::{Event, Hello, Request, RequestId, SessionId};
+use sfu::control::protocol::{CreateError, Created, Event, Hello, Request, RequestId, SessionId};
 use sfu::stats::WorkerSnapshot;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +39,7 @@ struct Conversation<'a> {
     context: &'a Context,
     writer: OwnedWriteHalf,
     pending: HashMap<RequestId, (Admission, Reply)>,
-    stats: VecDeque<Option<oneshot::Sender<Vec<WorkerSnapshot>>>>,
+    scrapes: Vec<oneshot::Sender<()>>,
     next_request: u64,
 }
 
@@ -54,7 +54,7 @@ pub(super) async fn converse(
     let (sender, mut events) = mpsc::channel(EVENTS_AHEAD);
     let reading = tokio::spawn(read_events(reader, sender));
     let mut conversation =
-        Conversation { context, writer, pending: HashMap::new(), stats: VecDeque::new(), next_request: 0 };
+        Conversation { context, writer, pending: HashMap::new(), scrapes: Vec::new(), next_request: 0 };
     let result = conversation.run(hello, &mut events, commands).await;
     reading.abort();
     conversation.give_up();
@@ -98,7 +98,7 @@ impl Conversation<'_> {
                     None => return Ok(()),
                 },
                 Some(command) = commands.recv() => self.on_command(command).await?,
-                _ = tick.tick() => self.ask_stats(None).await?,
+                _ = tick.tick() => self.send(&Request::Stats).await?,
                 () = shutdown.over(), if goodbye_until.is_none() => {
                     if !self.context.owns_media {
                         return Ok(());
@@ -113,9 +113,9 @@ impl Conversation<'_> {
 
     /// Takes over what lives in media, and ends what signaling cannot name.
     async fn greet(&mut self, hello: Hello) -> io::Result<()> {
-        let strange = self.context.registry.lock().rebuild(hello.workers.len(), hello.sessions);
-        for session in strange {
-            tracing::warn!(?session, "ending a session whose facts cannot be read");
+        let unwanted = self.context.registry.lock().rebuild(hello.workers.len(), hello.sessions);
+        for session in unwanted {
+            tracing::warn!(?session, "ending a session that was replaced, or whose facts cannot be read");
             self.send(&Request::Delete { session }).await?;
         }
         Ok(())
@@ -129,7 +129,11 @@ impl Conversation<'_> {
         match command {
             Command::Create { admission, reply } => self.create(admission, reply).await,
             Command::Delete(session) => self.send(&Request::Delete { session }).await,
-            Command::Stats(reply) => self.ask_stats(Some(reply)).await,
+            Command::Stats(reply) => {
+                self.scrapes.retain(|scrape| !scrape.is_closed());
+                self.scrapes.push(reply);
+                self.send(&Request::Stats).await
+            }
         }
     }
 
@@ -143,11 +147,6 @@ impl Conversation<'_> {
         let create = Request::Create { request, worker: admission.worker, plan: admission.plan.clone() };
         self.pending.insert(request, (admission, reply));
         self.send(&create).await
-    }
-
-    async fn ask_stats(&mut self, reply: Option<oneshot::Sender<Vec<WorkerSnapshot>>>) -> io::Result<()> {
-        self.stats.push_back(reply);
-        self.send(&Request::Stats).await
     }
 
     async fn on_event(&mut self, event: Event) -> io::Result<()> {
@@ -166,7 +165,7 @@ impl Conversation<'_> {
                 tracing::info!(?session, ?role, reason = reason.label(), "session ended");
                 self.context.metrics.session_ended(role, reason);
             }
-            Event::Stats(snapshots) => self.on_stats(snapshots),
+            Event::Stats(snapshots) => self.on_stats(&snapshots),
             Event::Hello(_) => return Err(io::Error::other("media greeted twice")),
         }
         Ok(())
@@ -175,7 +174,7 @@ impl Conversation<'_> {
     async fn on_created(
         &mut self,
         request: RequestId,
-        result: Result<sfu::control::protocol::Created, sfu::control::protocol::CreateError>,
+        result: Result<Created, CreateError>,
     ) -> io::Result<()> {
         let Some((admission, reply)) = self.pending.remove(&request) else {
             return self.end_unknown(result.ok().map(|created| created.session)).await;
@@ -188,7 +187,12 @@ impl Conversation<'_> {
                 let _ = reply.send(Ok(self.context.place.claim(created, url)));
             }
             Err(cause) => {
-                self.context.registry.lock().failed(&admission);
+                let mut registry = self.context.registry.lock();
+                registry.failed(&admission);
+                if cause == CreateError::NoWorker {
+                    registry.worker_down(admission.worker);
+                }
+                drop(registry);
                 let _ = reply.send(Err(CreateFailure::Refused(cause)));
             }
         }
@@ -202,11 +206,12 @@ impl Conversation<'_> {
         }
     }
 
-    fn on_stats(&mut self, snapshots: Vec<WorkerSnapshot>) {
-        self.context.registry.lock().report(&snapshots);
-        self.context.metrics.report(&snapshots);
-        if let Some(Some(reply)) = self.stats.pop_front() {
-            let _ = reply.send(snapshots);
+    /// Media gives one answer to requests that meet in it, so this one is for everybody who waits.
+    fn on_stats(&mut self, snapshots: &[WorkerSnapshot]) {
+        self.context.registry.lock().report(snapshots);
+        self.context.metrics.report(snapshots);
+        for scrape in self.scrapes.drain(..) {
+            let _ = scrape.send(());
         }
     }
 

@@ -17,7 +17,6 @@ use connection::Context;
 use sfu::control::protocol::{
     CreateError, Created, Event, Hello, PROTOCOL_VERSION, Request, SessionId, WorkerInfo,
 };
-use sfu::stats::WorkerSnapshot;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -79,7 +78,7 @@ type Reply = oneshot::Sender<Result<Claim, CreateFailure>>;
 enum Command {
     Create { admission: Admission, reply: Reply },
     Delete(SessionId),
-    Stats(oneshot::Sender<Vec<WorkerSnapshot>>),
+    Stats(oneshot::Sender<()>),
 }
 
 /// Where sessions can be ended from: the registry forgets them, media ends them.
@@ -103,33 +102,34 @@ impl Place {
     }
 
     fn claim(&self, created: Created, url: UrlId) -> Claim {
-        Claim { created: Some(created), url, place: self.clone() }
+        Claim { created, kept: false, url, place: self.clone() }
     }
 }
 
 /// A new session that ends again unless somebody keeps it: a client that leaves while media works takes its session
 /// with it, wherever the request was at that moment.
 pub struct Claim {
-    created: Option<Created>,
+    created: Created,
+    kept: bool,
     url: UrlId,
     place: Place,
 }
 
 impl Claim {
     /// What the answer needs. Dropping the claim still ends the session.
-    pub fn created(&self) -> Option<&Created> {
-        self.created.as_ref()
+    pub fn created(&self) -> &Created {
+        &self.created
     }
 
     /// The session stays.
     pub fn keep(mut self) {
-        self.created = None;
+        self.kept = true;
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if self.created.is_some() {
+        if !self.kept {
             self.place.end(self.url);
         }
     }
@@ -197,6 +197,8 @@ pub struct Supervisor {
     commands: mpsc::Receiver<Command>,
     ready: watch::Sender<Option<Arc<Ready>>>,
     context: Context,
+    /// Why media was not there at the last try, as it was logged.
+    complaint: Option<String>,
 }
 
 impl Supervisor {
@@ -214,19 +216,20 @@ impl Supervisor {
         let place = Place { commands: sender, registry: registry.clone() };
         let owns_media = launcher.is_some();
         let context = Context { place: place.clone(), registry, metrics, shutdown, owns_media };
-        let supervisor = Supervisor { control, config_hash, launcher, commands, ready, context };
+        let supervisor =
+            Supervisor { control, config_hash, launcher, commands, ready, context, complaint: None };
         (supervisor, Media { place, ready: facts })
     }
 
     /// Connects for the first time, and starts media if that is ours to do.
     ///
     /// # Errors
-    /// Media cannot be started. Without a launcher it may come later, so that is no error.
+    /// Media cannot be started. Without a launcher it may come later, so that is only logged.
     pub async fn first(&mut self) -> Result<Option<(UnixStream, Hello)>, StartError> {
         match self.establish().await {
             Ok(connection) => Ok(Some(connection)),
-            Err(_) if self.launcher.is_none() => {
-                tracing::warn!(control = %self.control.display(), "no media process there yet; waiting for it");
+            Err(error) if self.launcher.is_none() => {
+                self.complain(&error);
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -253,7 +256,7 @@ impl Supervisor {
             connection = match self.establish().await {
                 Ok(connection) => Some(connection),
                 Err(error) => {
-                    tracing::debug!(%error, "media is not there");
+                    self.complain(&error);
                     None
                 }
             };
@@ -263,11 +266,27 @@ impl Supervisor {
         }
     }
 
+    /// Logs why media is not there, once per cause: it is tried again every few seconds.
+    fn complain(&mut self, error: &StartError) {
+        let cause = error.to_string();
+        if self.complaint.as_ref() == Some(&cause) {
+            return;
+        }
+        match error {
+            StartError::MediaSilent { path, .. } if self.launcher.is_none() => {
+                tracing::info!(control = %path.display(), "no media process there yet; waiting for it");
+            }
+            _ => tracing::error!("{cause}"),
+        }
+        self.complaint = Some(cause);
+    }
+
     async fn converse(&mut self, stream: UnixStream, hello: Hello) {
+        self.complaint = None;
         let (workers, sessions) = (hello.workers.len(), hello.sessions.len());
         tracing::info!(workers, sessions, "connected to media");
         let ready = Ready { fingerprint: hello.fingerprint, workers: hello.workers.clone() };
-        self.context.metrics.media_connected();
+        self.context.metrics.media_connected(hello.fingerprint);
         self.ready.send_replace(Some(Arc::new(ready)));
         let result = connection::converse(stream, hello, &mut self.commands, &self.context).await;
         self.ready.send_replace(None);
@@ -298,9 +317,19 @@ impl Supervisor {
         Err(silent)
     }
 
+    /// `None` if nobody listens, or nobody has the time to.
+    async fn connect(&self) -> Result<Option<UnixStream>, StartError> {
+        use io::ErrorKind::{ConnectionRefused, NotFound, WouldBlock};
+        match UnixStream::connect(&self.control).await {
+            Ok(stream) => Ok(Some(stream)),
+            Err(cause) if matches!(cause.kind(), NotFound | ConnectionRefused | WouldBlock) => Ok(None),
+            Err(cause) => Err(StartError::MediaUnreachable { path: self.control.clone(), cause }),
+        }
+    }
+
     /// The running media process, if there is one and it fits. One that does not fit is drained.
     async fn adopt(&mut self) -> Result<Option<(UnixStream, Hello)>, StartError> {
-        let Ok(mut stream) = UnixStream::connect(&self.control).await else { return Ok(None) };
+        let Some(mut stream) = self.connect().await? else { return Ok(None) };
         let ours = nix::unistd::geteuid().as_raw();
         if !stream.peer_cred().is_ok_and(|peer| peer.uid() == ours) {
             return Err(StartError::Media(format!(

@@ -1,9 +1,10 @@
 use super::*;
 use crate::auth::Credential;
-use crate::registry::{Candidacy, FreshIds, NO_EPOCH, NO_STREAM, StreamName};
+use crate::registry::{Candidacy, FreshIds, NO_EPOCH, NO_STREAM, Refusal, StreamName};
 use crate::shutdown::{self, Stop};
 use sfu::control::protocol::WorkerIndex;
 use sfu::core::plan::{DtlsRole, RemoteTransport, Role, SessionPlan, StreamId};
+use sfu::stats::WorkerSnapshot;
 use tokio::net::UnixListener;
 
 /// A supervisor without a launcher, and the socket at which its media process listens.
@@ -39,7 +40,7 @@ async fn next_request(stream: &mut UnixStream) -> Request {
     }
 }
 
-fn admit(media: &Media) -> Admission {
+fn admit(media: &Media) -> Result<Admission, Refusal> {
     let remote = RemoteTransport {
         ice_ufrag: "abcd".into(),
         ice_pwd: "p".repeat(22),
@@ -57,7 +58,7 @@ fn admit(media: &Media) -> Admission {
     let name = StreamName::parse("demo").expect("name");
     let ids = FreshIds { url: UrlId([1; 16]), etag: 1, stream: StreamId(1) };
     let candidacy = Candidacy { name, credential: Credential::Open, plan, ids };
-    media.registry().admit(candidacy, 0).expect("admission")
+    media.registry().admit(candidacy, 0)
 }
 
 /// Connects, and hands out media's end after its hello.
@@ -87,14 +88,14 @@ async fn agree(stream: &mut UnixStream) -> SessionId {
 #[tokio::test]
 async fn a_kept_session_lives_and_an_unclaimed_one_is_ended() {
     let (_listener, mut stream, media, _stop) = connected(world("claim")).await;
-    let (claim, _) = tokio::join!(media.create(admit(&media)), agree(&mut stream));
+    let (claim, _) = tokio::join!(media.create(admit(&media).expect("admission")), agree(&mut stream));
     claim.expect("created").keep();
     assert_eq!(media.registry().counts(0).viewers, 1);
     assert!(media.end(UrlId([1; 16])));
     let kept = SessionId { worker: WorkerIndex(0), slot: 9, generation: 1 };
     assert_eq!(next_request(&mut stream).await, Request::Delete { session: kept });
 
-    let (claim, session) = tokio::join!(media.create(admit(&media)), agree(&mut stream));
+    let (claim, session) = tokio::join!(media.create(admit(&media).expect("admission")), agree(&mut stream));
     drop(claim.expect("created"));
     assert_eq!(next_request(&mut stream).await, Request::Delete { session });
     assert_eq!(media.registry().counts(0).viewers, 0);
@@ -107,10 +108,51 @@ async fn a_broken_connection_fails_those_who_wait() {
         next_request(&mut stream).await;
         drop(stream);
     };
-    let (claim, ()) = tokio::join!(media.create(admit(&media)), broken);
+    let (claim, ()) = tokio::join!(media.create(admit(&media).expect("admission")), broken);
     assert_eq!(claim.err(), Some(CreateFailure::Unavailable));
     assert!(media.ready().is_none());
     assert_eq!(media.registry().worker_count(), 0);
+}
+
+#[tokio::test]
+async fn one_report_answers_every_scrape_that_waits() {
+    let (_listener, mut stream, media, _stop) = connected(world("scrapes")).await;
+    let one_answer = async {
+        // The connection's own question, and three scrapes.
+        for _ in 0..4 {
+            frame::read(&mut stream).await.expect("request");
+        }
+        let report = Event::Stats(vec![WorkerSnapshot { elapsed_ns: 1, ..WorkerSnapshot::default() }]);
+        frame::write(&mut stream, &report).await.expect("report");
+    };
+    let started = Instant::now();
+    tokio::join!(media.refresh_stats(), media.refresh_stats(), media.refresh_stats(), one_answer);
+    assert!(started.elapsed() < STATS_TIMEOUT, "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_worker_that_media_does_not_have_is_asked_no_second_time() {
+    let (_listener, mut stream, media, _stop) = connected(world("no-worker")).await;
+    let refuse = async {
+        let Request::Create { request, .. } = next_request(&mut stream).await else { panic!("no create") };
+        let result = Err(CreateError::NoWorker);
+        frame::write(&mut stream, &Event::Created { request, result }).await.expect("refusal");
+    };
+    let (claim, ()) = tokio::join!(media.create(admit(&media).expect("admission")), refuse);
+    assert_eq!(claim.err(), Some(CreateFailure::Refused(CreateError::NoWorker)));
+    assert_eq!(admit(&media).err(), Some(Refusal::Full));
+}
+
+#[tokio::test]
+async fn a_socket_that_cannot_be_used_is_told_apart_from_one_that_is_not_there() {
+    let World { listener, mut supervisor, _stop, .. } = world("unusable");
+    drop(listener);
+    assert!(supervisor.first().await.expect("it may come later").is_none());
+    assert!(supervisor.complaint.as_ref().is_some_and(|words| words.contains("did not open")));
+    std::fs::remove_file(&supervisor.control).expect("remove");
+    std::os::unix::fs::symlink(&supervisor.control, &supervisor.control).expect("a link to itself");
+    assert!(supervisor.first().await.expect("it may come later").is_none());
+    assert!(supervisor.complaint.as_ref().is_some_and(|words| words.contains("cannot connect")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -154,7 +196,7 @@ async fn a_media_process_that_does_not_answer_is_given_up_after_five_seconds() {
     };
     let started = Instant::now();
     tokio::select! {
-        claim = media.create(admit(&media)) => assert_eq!(claim.err(), Some(CreateFailure::Timeout)),
+        claim = media.create(admit(&media).expect("admission")) => assert_eq!(claim.err(), Some(CreateFailure::Timeout)),
         () = silent => {}
     }
     assert_eq!(started.elapsed().as_secs(), 5);

@@ -35,7 +35,9 @@ pub enum Refusal {
         "The stream's {kind} is {published}, and the player offers {offered}. Use a player that decodes it, or let the publisher send another codec or profile (H264 Constrained Baseline and VP8 play everywhere)."
     )]
     Unplayable { kind: MediaKind, published: String, offered: String },
-    #[error("Every media worker is full. Try again later, or use another server.")]
+    #[error(
+        "No media worker takes sessions: each is full or starts again. Try again later, or use another server."
+    )]
     Full,
     #[error("The session's facts do not fit into its plan. Use a shorter stream name.")]
     Blob,
@@ -144,6 +146,7 @@ impl Registry {
             // The clock keeps epochs rising over restarts of signaling, which forgets those of publishers that left.
             stream.epoch = Epoch(now.max(stream.epoch.0 + 1));
             plan.epoch = stream.epoch;
+            stream.creating.push((plan.epoch, now));
         }
         self.load(worker, |load| load.sessions += 1);
         Ok(Admission { worker, plan, blob })
@@ -172,6 +175,7 @@ impl Registry {
     fn settle(&mut self, admission: &Admission) {
         if let Some(stream) = self.streams.get_mut(&admission.blob.name) {
             stream.pending = stream.pending.saturating_sub(1);
+            stream.creating.retain(|(epoch, _)| *epoch != admission.plan.epoch);
         }
     }
 
@@ -261,25 +265,35 @@ impl Registry {
         self.sessions.remove(&id).map(|session| session.role)
     }
 
-    /// Takes over what media says that lives. Sessions whose blob is not ours are returned, to be ended.
+    /// Takes over what media says that lives. Returned, to be ended, are sessions whose blob is not ours, and publishers
+    /// that were replaced while nobody was there to end them.
     pub fn rebuild(&mut self, workers: usize, sessions: Vec<SessionInfo>) -> Vec<SessionId> {
         *self = Registry { workers: vec![WorkerLoad::default(); workers], ..Registry::default() };
-        let mut strange = Vec::new();
+        let mut unwanted = Vec::new();
         for info in sessions {
             self.load(info.session.worker, |load| load.sessions += 1);
             match postcard::from_bytes::<Blob>(&info.plan.blob) {
                 Ok(blob) => self.insert(info, blob),
-                Err(_) => strange.push(info.session),
+                Err(_) => unwanted.push(info.session),
             }
         }
-        strange
+        let newest: Vec<SessionId> = self.streams.values().filter_map(Stream::newest_connected).collect();
+        unwanted.extend(newest.into_iter().flat_map(|id| self.connected(id)));
+        unwanted
     }
 
     /// What the workers reported.
     pub fn report(&mut self, snapshots: &[WorkerSnapshot]) {
         for (load, snapshot) in self.workers.iter_mut().zip(snapshots) {
             load.busy_ratio = snapshot.busy_ratio;
+            // Media puts an empty snapshot in the place of a worker that does not run.
+            load.down = snapshot.elapsed_ns == 0;
         }
+    }
+
+    /// A worker does not run; it gets nothing until it reports again.
+    pub fn worker_down(&mut self, worker: WorkerIndex) {
+        self.load(worker, |load| load.down = true);
     }
 
     /// The live streams by name.

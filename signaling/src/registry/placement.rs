@@ -10,16 +10,19 @@ pub struct WorkerLoad {
     pub sessions: usize,
     /// Share of the last second that it worked, 0–1.
     pub busy_ratio: f64,
+    /// It does not run. Having nothing to do, it would look like the best of all.
+    pub down: bool,
 }
 
-/// The least loaded worker with a free slot.
+/// The least loaded worker that runs and has a free slot.
 ///
 /// The busy ratio is a second old, so it alone would send a whole storm of joins to one worker. The share of sessions
 /// is exact. Their sum lets sessions differ between workers by as much as their costs differ.
 pub fn least_loaded(workers: &[WorkerLoad]) -> Option<WorkerIndex> {
     let most = workers.iter().map(|worker| worker.sessions).max().unwrap_or(0).max(1);
     let score = |worker: &WorkerLoad| worker.sessions as f64 / most as f64 + worker.busy_ratio;
-    let free = workers.iter().enumerate().filter(|(_, worker)| worker.sessions < SESSIONS_MAX);
+    let free =
+        workers.iter().enumerate().filter(|(_, worker)| !worker.down && worker.sessions < SESSIONS_MAX);
     let best = free.min_by(|(_, a), (_, b)| score(a).total_cmp(&score(b)))?;
     u16::try_from(best.0).ok().map(WorkerIndex)
 }
@@ -29,7 +32,7 @@ mod tests {
     use super::*;
 
     fn load(sessions: usize, busy_ratio: f64) -> WorkerLoad {
-        WorkerLoad { sessions, busy_ratio }
+        WorkerLoad { sessions, busy_ratio, down: false }
     }
 
     #[test]

@@ -28,9 +28,12 @@ pub struct Publisher {
 impl Publisher {
     /// Whether its name is taken by it. One that is still connecting gets as long as one that fell silent.
     fn is_live(&self, now: u64) -> bool {
-        let young = now < self.created.saturating_add(PUBLISHER_SILENT_SECONDS);
-        !self.silent && (self.connected || young)
+        !self.silent && (self.connected || is_young(self.created, now))
     }
+}
+
+fn is_young(since: u64, now: u64) -> bool {
+    now < since.saturating_add(PUBLISHER_SILENT_SECONDS)
 }
 
 /// A stream with at least one session.
@@ -46,12 +49,15 @@ pub struct Stream {
     pub viewers: usize,
     /// Sessions that media is creating.
     pub pending: usize,
+    /// The publishers among them: epoch, and since when in Unix seconds.
+    pub creating: Vec<(Epoch, u64)>,
 }
 
 impl Stream {
     /// A stream without sessions.
     pub fn new(id: StreamId) -> Stream {
-        Stream { id, epoch: Epoch(0), publishers: Vec::new(), viewers: 0, pending: 0 }
+        let (publishers, creating) = (Vec::new(), Vec::new());
+        Stream { id, epoch: Epoch(0), publishers, viewers: 0, pending: 0, creating }
     }
 
     /// Whether nobody needs it any more.
@@ -70,8 +76,15 @@ impl Stream {
     /// May somebody with `credential` publish here? A live name yields to its own credential and to the API token;
     /// two who are both nobody cannot be told apart, so the first one stays.
     pub fn may_publish(&self, credential: Credential, now: u64) -> Result<(), Refusal> {
-        let taken = self.live(now).is_some() && credential == Credential::Open;
-        if taken { Err(Refusal::Taken) } else { Ok(()) }
+        let coming = self.creating.iter().any(|(_, since)| is_young(*since, now));
+        let taken = coming || self.live(now).is_some();
+        if taken && credential == Credential::Open { Err(Refusal::Taken) } else { Ok(()) }
+    }
+
+    /// The publisher that took the name over last.
+    pub fn newest_connected(&self) -> Option<SessionId> {
+        let connected = self.publishers.iter().filter(|publisher| publisher.connected);
+        connected.max_by_key(|publisher| publisher.epoch).map(|publisher| publisher.session)
     }
 
     /// Can the viewer play what is published? Without a publisher it waits.

@@ -1,4 +1,5 @@
 use super::*;
+use sfu::control::protocol::PUBLISHER_SILENT_SECONDS;
 use sfu::core::codec::H264Profile;
 use sfu::core::plan::{
     DtlsRole, Feedback, MediaSection, Payload, PayloadType, RemoteTransport, Ssrc, SsrcPair,
@@ -136,6 +137,34 @@ fn a_publisher_that_never_connects_holds_its_name_for_three_seconds() {
 }
 
 #[test]
+fn of_two_publishers_that_come_at_once_one_gets_the_name() {
+    let mut world = World::new();
+    let publisher = |world: &mut World| world.admit(Role::Publisher, &[Codec::Vp8], Credential::Open);
+    let first = publisher(&mut world).expect("first");
+    assert_eq!(publisher(&mut world).err(), Some(Refusal::Taken));
+    world.registry.failed(&first);
+    publisher(&mut world).expect("free again");
+    world.now += PUBLISHER_SILENT_SECONDS;
+    publisher(&mut world).expect("free for want of an answer");
+}
+
+#[test]
+fn a_worker_that_does_not_run_gets_nothing_until_it_reports_again() {
+    let mut world = World::new();
+    let running = |elapsed_ns| WorkerSnapshot { elapsed_ns, ..WorkerSnapshot::default() };
+    let place =
+        |world: &mut World| world.watch(&[Codec::Vp8]).map(|(session, _)| session.worker).expect("viewer");
+    world.registry.report(&[running(0), running(1)]);
+    assert_eq!([place(&mut world), place(&mut world)], [WorkerIndex(1), WorkerIndex(1)]);
+    world.registry.report(&[running(1), running(1)]);
+    assert_eq!(place(&mut world), WorkerIndex(0));
+    world.registry.worker_down(WorkerIndex(0));
+    assert_eq!(place(&mut world), WorkerIndex(1));
+    world.registry.worker_down(WorkerIndex(1));
+    assert_eq!(world.watch(&[Codec::Vp8]).err(), Some(Refusal::Full));
+}
+
+#[test]
 fn the_token_takes_over_only_when_the_new_publisher_is_connected() {
     let mut world = World::new();
     let first = world.publish(Codec::Vp8, Credential::ApiToken).expect("first");
@@ -217,4 +246,19 @@ fn a_restarted_signaling_knows_what_lives() {
     let next = world.admit(Role::Publisher, &[Codec::Vp8], Credential::ApiToken).expect("next");
     assert_eq!((next.plan.stream, next.plan.epoch), (stream, Epoch(NOW + 1)));
     assert_eq!(next.worker, WorkerIndex(1));
+}
+
+#[test]
+fn a_takeover_that_nobody_saw_is_finished_after_a_restart() {
+    let mut world = World::new();
+    let mut publisher = |slot, connected| {
+        let plan = world.admit(Role::Publisher, &[Codec::Vp8], Credential::ApiToken).expect("publisher").plan;
+        let session = SessionId { worker: WorkerIndex(0), slot, generation: 0 };
+        SessionInfo { session, plan, connected, silent: false, codecs: Vec::new() }
+    };
+    let (old, new, coming) = (publisher(1, true), publisher(2, true), publisher(3, false));
+    let mut registry = Registry::default();
+    assert_eq!(registry.rebuild(2, vec![new, old.clone(), coming]), vec![old.session]);
+    assert_eq!(registry.counts(NOW).publishers, 2);
+    assert_eq!(registry.ended(old.session), Some(Role::Publisher));
 }

@@ -218,7 +218,6 @@ fn feedback_names(feedback: Feedback) -> impl Iterator<Item = &'static str> {
         (feedback.pli, "nack pli"),
         (feedback.fir, "ccm fir"),
         (feedback.transport_cc, "transport-cc"),
-        (feedback.remb, "goog-remb"),
     ];
     names.into_iter().filter(|(answered, _)| *answered).map(|(_, name)| name)
 }

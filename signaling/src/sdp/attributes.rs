@@ -204,7 +204,6 @@ fn rtcp_fb(value: &str) -> Option<Attribute<'_>> {
         ("nack", Some("pli")) => feedback.pli = true,
         ("ccm", Some("fir")) => feedback.fir = true,
         ("transport-cc", _) => feedback.transport_cc = true,
-        ("goog-remb", _) => feedback.remb = true,
         _ => {}
     }
     Some(Attribute::RtcpFb(pt, feedback))

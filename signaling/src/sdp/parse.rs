@@ -311,7 +311,6 @@ fn merge(into: &mut Feedback, feedback: Feedback) {
     into.pli |= feedback.pli;
     into.fir |= feedback.fir;
     into.transport_cc |= feedback.transport_cc;
-    into.remb |= feedback.remb;
 }
 
 fn insert<T: PartialEq>(entries: &mut Vec<T>, entry: T, what: &'static str) -> Result<(), OfferError> {

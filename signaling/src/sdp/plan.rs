@@ -140,12 +140,9 @@ fn flows(direction: Direction, role: Role) -> bool {
 fn payloads(offered: &Section, role: Role, transport_cc: bool) -> Vec<Payload> {
     let accepted = offered.formats.iter().filter_map(|format| {
         let codec = format.codec().filter(|codec| codec.kind() == offered.kind)?;
-        Some(Payload {
-            pt: PayloadType(format.pt),
-            rtx: retransmission_of(format.pt, codec.clock_rate(), &offered.formats),
-            codec,
-            feedback: feedback(format.feedback, offered.feedback, role, transport_cc),
-        })
+        let rtx = retransmission_of(format.pt, codec.clock_rate(), &offered.formats);
+        let feedback = feedback([format.feedback, offered.feedback], role, transport_cc, rtx.is_some());
+        Some(Payload { pt: PayloadType(format.pt), rtx, codec, feedback })
     });
     accepted.collect()
 }
@@ -160,17 +157,18 @@ fn retransmission_of(pt: u8, clock_rate: u32, formats: &[Format]) -> Option<Payl
 
 /// Of what was offered, what we act on (RFC 4585 §4.2 forbids to answer more).
 ///
-/// From a publisher we want one bandwidth estimate: transport-cc, or REMB where transport-cc is not offered or has no
-/// header extension to ride in. Viewers get neither: nothing here adapts to their estimates.
-fn feedback(own: Feedback, any: Feedback, role: Role, transport_cc: bool) -> Feedback {
+/// A publisher is told what arrives by transport-cc, if its header extension was taken, and never by REMB, which
+/// nothing here sends. Viewers are asked for neither: nothing here adapts to them. To them lost packets go again by RTX
+/// alone, so without it a NACK would be in vain.
+fn feedback(offered: [Feedback; 2], role: Role, transport_cc: bool, rtx: bool) -> Feedback {
     let publisher = role == Role::Publisher;
-    let transport_cc = publisher && transport_cc && (own.transport_cc || any.transport_cc);
+    let any = |wanted: fn(&Feedback) -> bool| offered.iter().any(wanted);
     Feedback {
-        nack: own.nack || any.nack,
-        pli: own.pli || any.pli,
-        fir: own.fir || any.fir,
-        transport_cc,
-        remb: publisher && !transport_cc && (own.remb || any.remb),
+        nack: (publisher || rtx) && any(|feedback| feedback.nack),
+        pli: any(|feedback| feedback.pli),
+        fir: any(|feedback| feedback.fir),
+        transport_cc: publisher && transport_cc && any(|feedback| feedback.transport_cc),
+        remb: false,
     }
 }
 

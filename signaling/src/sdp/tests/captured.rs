@@ -137,17 +137,33 @@ fn ffmpeg_high_is_named_and_never_grows_feedback() {
 }
 
 #[test]
-fn one_bandwidth_estimate_is_asked_of_each_publisher() {
-    let estimate = |name: &str| {
+fn publishers_are_promised_transport_cc_where_it_can_ride_and_never_remb() {
+    let promised = |name: &str| {
         let plan = plan_for(&offer_named(name), Role::Publisher).unwrap();
         let feedback = plan.section(MediaKind::Video).unwrap().payloads[0].feedback;
-        (feedback.transport_cc, feedback.remb)
+        assert!(!feedback.remb && !answer_to(&offer_named(name), Role::Publisher).unwrap().contains("remb"));
+        feedback.transport_cc
     };
-    assert_eq!(estimate("chromium-156-whip"), (true, false));
-    assert_eq!(estimate("aiortc-1.16-whip"), (false, true), "REMB is all that it has");
-    assert_eq!(estimate("obs-libdatachannel-1layer"), (false, true));
-    assert_eq!(estimate("gst-1.22-whipsink"), (false, false), "transport-cc without a header extension");
-    assert_eq!(estimate("ffmpeg-9.0.2-passive"), (false, false));
+    assert!(promised("chromium-156-whip"));
+    assert!(!promised("aiortc-1.16-whip"), "it offers REMB alone");
+    assert!(!promised("obs-libdatachannel-1layer"), "it offers REMB alone");
+    assert!(!promised("gst-1.22-whipsink"), "transport-cc without a header extension");
+    assert!(!promised("ffmpeg-9.0.2-passive"));
+}
+
+#[test]
+fn a_viewer_may_ask_again_only_for_what_can_be_sent_again() {
+    let offer = offer_named("chromium-156-whep");
+    let nacks = |offer: &str| -> Vec<bool> {
+        let plan = plan_for(offer, Role::Viewer).unwrap();
+        let payloads = &plan.section(MediaKind::Video).unwrap().payloads;
+        assert!(payloads.iter().all(|payload| payload.feedback.nack == payload.rtx.is_some()));
+        payloads.iter().map(|payload| payload.feedback.nack).collect()
+    };
+    assert!(nacks(&offer).iter().all(|nack| *nack));
+    let without = offer.replace("a=fmtp:97 apt=96\r\n", "");
+    assert_ne!(without, offer);
+    assert!(!nacks(&without)[0] && nacks(&without)[1..].iter().all(|nack| *nack));
 }
 
 #[test]
