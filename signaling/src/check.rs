@@ -15,15 +15,14 @@ use std::net::{SocketAddr, TcpListener};
 ///
 /// # Errors
 /// At least one of them would stop a start.
-#[allow(clippy::print_stdout, reason = "the findings are the output")]
 pub fn run(config: &Config) -> Result<(), StartError> {
     let mut failed = 0;
     for (label, finding) in findings(config) {
         match finding {
-            Ok(text) => println!("ok    {label:<11} {text}"),
+            Ok(text) => first_screen::say(&format!("ok    {label:<11} {text}\n")),
             Err(error) => {
                 failed += 1;
-                println!("FAIL  {label:<11} {error}");
+                first_screen::say(&format!("FAIL  {label:<11} {error}\n"));
             }
         }
     }
@@ -64,6 +63,9 @@ fn media(config: &Config) -> Vec<Finding> {
         Err(cause) => return vec![("media", Err(StartError::Interfaces(cause)))],
     };
     let mut findings = vec![("kernel", kernel(&media))];
+    if media.bind.is_empty() {
+        findings.push(("media", Err(StartError::Engine(sfu::error::StartError::NoAddress))));
+    }
     for (core, port) in media.cores.iter().zip(media.udp_port..) {
         let addresses: Vec<SocketAddr> = media.bind.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
         let bound = open_sockets(&media.bind, port).map_err(StartError::Engine);

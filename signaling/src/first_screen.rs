@@ -3,16 +3,20 @@
 use crate::auth::token;
 use crate::config::{Config, OpenMode, TokenSource, interfaces};
 use sfu::control::protocol::WorkerInfo;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, SocketAddr};
 
 /// Prints the first screen. `listeners` are as bound: HTTP, then HTTPS if there is one.
-#[allow(clippy::print_stdout, reason = "this is the one thing that goes to stdout")]
 pub fn print(config: &Config, listeners: &[SocketAddr], workers: Option<&[WorkerInfo]>) {
     let base = base_url(config, listeners);
     let mut rows = rows(config, &base, workers);
     rows.push(("Listens", vec![listens(config, listeners)]));
-    print!("{}", render(&rows, std::io::stdout().is_terminal()));
+    say(&render(&rows, std::io::stdout().is_terminal()));
+}
+
+/// Writes to stdout. A reader who has gone, as after `| head`, is no reason to end.
+pub fn say(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 /// A label and its lines.

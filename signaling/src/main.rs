@@ -70,13 +70,8 @@ fn run(mode: Mode, config: Config) -> Result<(), StartError> {
         }
         Mode::Check => check::run(&config),
         Mode::Keys => {
-            print_keys();
+            first_screen::say(&config::keys::markdown());
             Ok(())
         }
     }
-}
-
-#[allow(clippy::print_stdout, reason = "the table is the output")]
-fn print_keys() {
-    print!("{}", config::keys::markdown());
 }

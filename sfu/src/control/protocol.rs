@@ -8,6 +8,7 @@ use crate::core::codec::Codec;
 use crate::core::plan::{PlanError, SessionPlan, StreamId};
 use crate::stats::WorkerSnapshot;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::net::SocketAddr;
 
 /// Changes whenever a message changes its shape. Signaling drains a media process of another version.
@@ -28,6 +29,12 @@ pub struct SessionId {
     pub slot: u32,
     /// Tells apart the sessions that used the slot.
     pub generation: u32,
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.worker.0, self.slot, self.generation)
+    }
 }
 
 /// Pairs a [`Request::Create`] with its [`Event::Created`]; chosen by signaling.
