@@ -148,7 +148,19 @@ fn bodies_that_are_no_offer_are_refused_before_media_hears_of_them() {
 #[test]
 fn a_client_that_sends_too_much_can_send_it_and_reads_why_not() {
     let server = Server::start("oversized", &[]);
-    let detail = server.post("/demo/whip", &[], &"v=0\r\n".repeat(180_000)).problem(413);
+    let mut stream = server.connect();
+    let part = "v=0\r\n".repeat(20_000);
+    let head = format!(
+        "POST /demo/whip HTTP/1.1\r\nHost: {}\r\nContent-Type: application/sdp\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        server.address,
+        part.len() * 4
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    for _ in 0..4 {
+        stream.write_all(part.as_bytes()).expect("nobody closes the connection meanwhile");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let detail = Response::read(stream).problem(413);
     assert!(detail.contains("65536 bytes"), "{detail}");
 }
 
