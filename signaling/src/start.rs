@@ -20,13 +20,20 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// Listeners, the control socket, the log, files that are read, and room.
+const DESCRIPTORS_BESIDE_CONNECTIONS: usize = 32;
+
 /// Runs signaling until a signal ends it.
 ///
 /// # Errors
 /// It could not start; the error names the cure.
-pub fn run(config: Config, mode: Mode, log: LogControl) -> Result<(), StartError> {
-    // Each connection is a file descriptor. Fewer of them than hoped for are no reason not to start.
-    sfu::driver::raise_descriptor_limit(0)?;
+pub fn run(mut config: Config, mode: Mode, log: LogControl) -> Result<(), StartError> {
+    // Each connection is a file descriptor. With fewer of them than hoped for, fewer connections are taken, so that the limit
+    // on connections, which closes idle ones, comes before the kernel's, which closes none.
+    let descriptors = sfu::driver::raise_descriptor_limit(0)?;
+    let room =
+        usize::try_from(descriptors).unwrap_or(usize::MAX).saturating_sub(DESCRIPTORS_BESIDE_CONNECTIONS);
+    config.limits.connections = config.limits.connections.min(room.max(1));
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
     runtime.block_on(live(config, mode, log))

@@ -237,7 +237,7 @@ fn payload_params(payload: &Payload) -> PayloadParams {
     params.set_fb_pli(payload.feedback.pli);
     params.set_fb_fir(payload.feedback.fir);
     params.set_fb_transport_cc(payload.feedback.transport_cc);
-    params.set_fb_remb(payload.feedback.remb);
+    params.set_fb_remb(false);
     params
 }
 

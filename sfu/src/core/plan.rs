@@ -117,8 +117,6 @@ pub struct Feedback {
     pub fir: bool,
     /// `transport-cc`
     pub transport_cc: bool,
-    /// `goog-remb`
-    pub remb: bool,
 }
 
 /// One accepted payload type.

@@ -18,9 +18,10 @@ use crate::metrics::Metrics;
 use crate::pages::{self, Asset};
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use problem::Problem;
@@ -66,6 +67,7 @@ pub enum Audience {
 
 /// Answers one request and counts it.
 pub async fn handle(app: &App, peer: Peer, audience: Audience, request: Request<Incoming>) -> Response {
+    let is_head = request.method() == Method::HEAD;
     let (label, mut response) = match Route::find(request.uri().path()) {
         Ok(route) => (route.label(), dispatch(app, peer, audience, route, request).await),
         Err(NoRoute::Unknown) => ("other", Problem::not_found(NoRoute::Unknown.to_string()).into_response()),
@@ -73,7 +75,17 @@ pub async fn handle(app: &App, peer: Peer, audience: Audience, request: Request<
     };
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     app.metrics.http_request(label, response.status().as_u16());
-    response
+    if is_head { without_body(response) } else { response }
+}
+
+/// The answer to a HEAD tells the length of the body and has none (RFC 9110 §9.3.2). hyper sees to that in HTTP/1 only.
+fn without_body(response: Response) -> Response {
+    let (mut head, body) = response.into_parts();
+    let length = body.size_hint().exact().filter(|length| *length > 0).map(HeaderValue::from);
+    if let Some(length) = length {
+        head.headers.insert(CONTENT_LENGTH, length);
+    }
+    Response::from_parts(head, Bytes::new().into())
 }
 
 async fn dispatch(
@@ -181,4 +193,18 @@ fn file(asset: &Asset) -> Response {
 
 fn add(headers: &mut HeaderMap, more: &[(HeaderName, &'static str)]) {
     headers.extend(more.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))));
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn the_answer_to_a_head_tells_a_length_and_has_no_body() {
+        let response = without_body(Response::new(Bytes::from_static(b"ready\n").into()));
+        assert_eq!(response.headers()[CONTENT_LENGTH], "6");
+        assert_eq!(response.body().size_hint().exact(), Some(0));
+        assert!(without_body(empty(StatusCode::OK)).headers().get(CONTENT_LENGTH).is_none());
+    }
 }

@@ -86,7 +86,7 @@ async fn post(
     let response = created(app, peer, &head, &admission, answer)?;
     claim.keep();
     app.metrics.answered(arrived.elapsed());
-    tracing::info!(name = %admission.blob.name, ?role, worker = admission.worker.0, "session created");
+    tracing::debug!(name = %admission.blob.name, ?role, worker = admission.worker.0, "session created");
     Ok(response)
 }
 

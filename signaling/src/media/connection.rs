@@ -115,7 +115,7 @@ impl Conversation<'_> {
     async fn greet(&mut self, hello: Hello) -> io::Result<()> {
         let unwanted = self.context.registry.lock().rebuild(hello.workers.len(), hello.sessions);
         for session in unwanted {
-            tracing::warn!(?session, "ending a session that was replaced, or whose facts cannot be read");
+            tracing::warn!(%session, "ending a session that was replaced, or whose facts cannot be read");
             self.send(&Request::Delete { session }).await?;
         }
         Ok(())
@@ -162,7 +162,7 @@ impl Conversation<'_> {
             Event::Silence { session, silent } => self.context.registry.lock().silence(session, silent),
             Event::Ended { session, reason } => {
                 let role = self.context.registry.lock().ended(session);
-                tracing::info!(?session, ?role, reason = reason.label(), "session ended");
+                tracing::debug!(%session, reason = reason.label(), "session ended");
                 self.context.metrics.session_ended(role, reason);
             }
             Event::Stats(snapshots) => self.on_stats(&snapshots),

@@ -96,7 +96,7 @@ impl Place {
             && self.commands.try_send(Command::Delete(session)).is_err()
         {
             // Media ends a session by itself when its client goes silent.
-            tracing::warn!(?session, "media takes no commands; the session ends when its client is silent");
+            tracing::warn!(%session, "media takes no commands; the session ends when its client is silent");
         }
         session.is_some()
     }
@@ -292,7 +292,9 @@ impl Supervisor {
         self.ready.send_replace(None);
         while self.commands.try_recv().is_ok() {}
         if !self.context.shutdown.is_over() {
-            tracing::error!(?result, "lost the media process; its sessions are gone unless it comes back");
+            let cause =
+                result.err().map_or_else(|| "it closed the connection".to_owned(), |error| error.to_string());
+            tracing::error!("lost the media process ({cause}); its sessions are gone unless it comes back");
         }
     }
 

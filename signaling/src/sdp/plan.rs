@@ -168,7 +168,6 @@ fn feedback(offered: [Feedback; 2], role: Role, transport_cc: bool, rtx: bool) -
         pli: any(|feedback| feedback.pli),
         fir: any(|feedback| feedback.fir),
         transport_cc: publisher && transport_cc && any(|feedback| feedback.transport_cc),
-        remb: false,
     }
 }
 
