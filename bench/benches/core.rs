@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 fn demux(c: &mut Criterion) {
-    let stun = bench::binding_request();
+    let stun = bench::inputs::binding_request();
     c.bench_function("demux: classify STUN and find its slot", |b| {
         b.iter(|| {
             let stun = black_box(stun.as_slice());
@@ -27,9 +27,9 @@ fn demux(c: &mut Criterion) {
 }
 
 fn packet(c: &mut Criterion) {
-    let packet = bench::packet();
+    let packet = bench::inputs::packet();
     c.bench_function("packet: look for a key frame", |b| {
-        b.iter(|| starts_keyframe(bench::H264, black_box(&packet.payload)));
+        b.iter(|| starts_keyframe(bench::inputs::H264, black_box(&packet.payload)));
     });
     let (mut log, mut sequence) = (ReceiveLog::new(), 0);
     c.bench_function("packet: receive log", |b| {
@@ -50,7 +50,7 @@ fn packet(c: &mut Criterion) {
 }
 
 fn mesh(c: &mut Criterion) {
-    let (packet, inbox) = (bench::packet(), Inbox::new());
+    let (packet, inbox) = (bench::inputs::packet(), Inbox::new());
     c.bench_function("mesh: copy, push, pop and unpack 1200 bytes", |b| {
         b.iter(|| {
             if let Some(copy) = MeshPacket::copy_of(black_box(&packet)) {
@@ -71,7 +71,7 @@ fn session(c: &mut Criterion) {
     c.bench_function("session: build and drop a viewer", |b| {
         b.iter(|| {
             request += 1;
-            forwarder.create(now, RequestId(request), bench::viewer_plan());
+            forwarder.create(now, RequestId(request), bench::inputs::viewer_plan());
             forwarder.drop_all();
         });
     });
