@@ -3,7 +3,7 @@
 
 use nix::time::{ClockId, clock_gettime};
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Readings that the cost of one is taken from.
 const CALIBRATION_READINGS: u32 = 2_000;
@@ -78,11 +78,6 @@ impl Split {
         self.calls += 1;
         result
     }
-}
-
-/// Wall time for progress messages.
-pub fn since(start: Instant) -> String {
-    format!("{:.1} s", start.elapsed().as_secs_f64())
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use bench::netns::Network;
 use bench::report::{self, Report};
 use bench::sink::SinkKind;
 use bench::{egress, io};
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -15,6 +15,11 @@ use std::time::Instant;
 /// The server's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// As many sessions as a worker takes.
+const VIEWERS_MAX: i64 = 16_384;
+/// As many datagrams of 1200 bytes as one train takes (65,507 bytes).
+const FRAME_MAX: i64 = 54;
 
 fn main() -> ExitCode {
     let matches = command().get_matches();
@@ -30,6 +35,16 @@ fn main() -> ExitCode {
 fn command() -> Command {
     let file =
         |name: &'static str, help| Arg::new(name).long(name).value_name("FILE").global(true).help(help);
+    let list = |name: &'static str, most, help| {
+        let count = value_parser!(u16).range(1..=most);
+        Arg::new(name)
+            .long(name)
+            .value_name("N,…")
+            .value_delimiter(',')
+            .value_parser(count)
+            .global(true)
+            .help(help)
+    };
     Command::new("bench")
         .about("CPU per datagram of each I/O method, and of a packet on its way to its viewers")
         .subcommand_required(true)
@@ -38,6 +53,8 @@ fn command() -> Command {
         .subcommand(Command::new("all").about("Both, for a report"))
         .arg(file("json", "Write the figures as JSON"))
         .arg(file("html", "Write the figures as a page with plots"))
+        .arg(list("viewers", VIEWERS_MAX, "Numbers of viewers instead of the usual ones, as in 10,1000"))
+        .arg(list("frames", FRAME_MAX, "Packets of a frame instead of the usual ones, as in 1,8"))
         .arg(
             Arg::new("quick")
                 .long("quick")
@@ -61,6 +78,10 @@ fn run(matches: &ArgMatches) -> Result<(), Error> {
         true => (io::Plan::quick(), egress::Plan::quick()),
         false => (io::Plan::full(), egress::Plan::full()),
     };
+    let counts =
+        |name| matches.get_many::<u16>(name).map(|counts| counts.map(|&count| count.into()).collect());
+    egress_plan.viewers = counts("viewers").unwrap_or(egress_plan.viewers);
+    egress_plan.frames = counts("frames").unwrap_or(egress_plan.frames);
     if network.sink.is_err() {
         let possible = |sink: &SinkKind| *sink != SinkKind::Dropped;
         io_plan.sinks.retain(possible);

@@ -16,6 +16,11 @@ use std::time::{Duration, Instant};
 /// Virtual time between two frames. A real one is 33 ms, but the viewers answer no consent checks and would be given up
 /// after 15 s; so the timers of the sessions are outside this figure.
 const FRAME_INTERVAL: Duration = Duration::from_millis(1);
+/// Packets that each viewer is sent before anything is measured, in frames of [`SETTLING_FRAME`]: str0m keeps 512 a viewer
+/// for retransmission, and until then each new one costs fresh memory.
+const SETTLING_PACKETS: usize = 528;
+/// Large frames, so that settling takes little virtual time.
+const SETTLING_FRAME: usize = 16;
 /// RTP clock ticks between two frames: 30 a second.
 const FRAME_TICKS: u32 = 3_000;
 
@@ -46,8 +51,26 @@ impl PerViewer {
         }
         let mut next = inputs::packet();
         next.header.keyframe = true;
-        let (now, viewers) = (start + joined, sink.targets().len());
-        Ok(PerViewer { forwarder, driver, batch: config.ring_entries as usize, viewers, now, next })
+        let (now, viewers, batch) = (start + joined, sink.targets().len(), config.ring_entries as usize);
+        let mut per_viewer = PerViewer { forwarder, driver, batch, viewers, now, next };
+        per_viewer.settle();
+        Ok(per_viewer)
+    }
+
+    /// Fills the viewers' retransmission memory without sending.
+    fn settle(&mut self) {
+        for _ in 0..SETTLING_PACKETS / SETTLING_FRAME {
+            self.fan_out(SETTLING_FRAME);
+            self.forwarder.out.transmits.clear();
+        }
+    }
+
+    /// What a worker's turn does with a frame, up to the datagrams for the kernel.
+    fn fan_out(&mut self, packets: usize) {
+        self.now += FRAME_INTERVAL;
+        self.take_frame(packets);
+        self.forwarder.fan_out(self.now);
+        self.forwarder.forwarded.clear();
     }
 
     /// A frame as it would come from another worker.
@@ -92,11 +115,8 @@ impl Case for PerViewer {
     }
 
     fn turn(&mut self, packets: usize, split: &mut Split) -> Result<(), Error> {
-        self.now += FRAME_INTERVAL;
-        self.take_frame(packets);
         let (packets_before, bytes_before) = self.sent();
-        self.forwarder.fan_out(self.now);
-        self.forwarder.forwarded.clear();
+        self.fan_out(packets);
         self.hand_over(split)?;
         let (packets_after, bytes_after) = self.sent();
         let (sent, expected) = (packets_after - packets_before, (packets * self.viewers) as u64);
