@@ -125,7 +125,7 @@ mod tests {
         let page = html(&report());
         let kernel = report().machine.kernel;
         for text in
-            ["A &lt;fast&gt; CPU", &kernel, "&quot;forbidden&quot;", "83.2", "6543", "2.95", "bare ring"]
+            ["A &lt;fast&gt; CPU", &kernel, "&quot;forbidden&quot;", "83.2", "6543", "3.25", "bare ring"]
         {
             assert!(page.contains(text), "{text}");
         }
