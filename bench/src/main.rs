@@ -112,7 +112,7 @@ fn notes(network: &Network) -> Vec<String> {
     let mut notes = vec![];
     if let Err(why) = &network.own {
         notes.push(format!(
-            "no own network namespace ({why}): the host's firewall rules are in the figures; run as root"
+            "no own network namespace ({why}): the host's firewall rules are in the figures; install iproute2 and run as root"
         ));
     }
     if let Err(why) = &network.sink {

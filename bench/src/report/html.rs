@@ -2,7 +2,7 @@
 
 use super::Report;
 use super::plot::{Bar, Line, bars, lines};
-use super::table::{EGRESS_HEAD, IO_HEAD, egress_cells, io_cells, io_rows, place};
+use super::table::{EGRESS_HEAD, IO_HEAD, egress_cells, io_cells, io_rows, machine_line, place};
 use crate::egress;
 use crate::io::Direction;
 use crate::sink::SinkKind;
@@ -17,18 +17,11 @@ const SINKS: [SinkKind; 3] = [SinkKind::Loopback, SinkKind::LoopbackGro, SinkKin
 
 /// The whole report as a page.
 pub fn html(report: &Report) -> String {
-    let machine = &report.machine;
     let mut page = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>uringcast bench {}</title><style>{STYLE}</style>\
-         <h1>uringcast bench</h1><p>{} · {} CPUs · {} MiB · Linux {} · {} · version {} · load {:.1}</p>",
-        escape(&machine.date),
-        escape(&machine.cpu),
-        machine.cpus,
-        machine.memory_mib,
-        escape(&machine.kernel),
-        escape(&machine.date),
-        escape(&machine.version),
-        machine.load,
+         <h1>uringcast bench</h1><p>{}</p>",
+        escape(&report.machine.date),
+        escape(&machine_line(&report.machine)),
     );
     page += "<p>Nanoseconds of CPU time of the measuring thread, medians; the spread is between the quartiles. Only ratios \
              within this run are claims.</p>";

@@ -109,8 +109,8 @@ fn axes(
     y: impl Fn(f64) -> f64,
 ) -> String {
     let mut svg = String::new();
-    for part in 0..=4 {
-        let value = top * f64::from(part) / 4.0;
+    let step = round_step(top / 4.0);
+    for value in (0..).map(|mark| f64::from(mark) * step).take_while(|value| *value <= top) {
         let (at, left, right) = (y(value), MARGIN * 1.5, WIDTH - MARGIN);
         let _ = writeln!(
             svg,
@@ -118,7 +118,7 @@ fn axes(
              <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
             left - 6.0,
             at + 4.0,
-            super::nanoseconds(value),
+            value,
         );
     }
     let below = LINES_HEIGHT - MARGIN + 16.0;
@@ -128,11 +128,19 @@ fn axes(
     }
     let _ = writeln!(
         svg,
-        "<text x=\"{WIDTH}\" y=\"{below}\" text-anchor=\"end\">{}</text><text x=\"4\" y=\"12\">{}</text>",
+        "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text><text x=\"4\" y=\"12\">{}</text>",
+        WIDTH - MARGIN,
+        below + 16.0,
         escape(x_unit),
         escape(y_unit),
     );
     svg
+}
+
+/// The largest of 1, 2 and 5 times a power of ten that is not above `step`.
+fn round_step(step: f64) -> f64 {
+    let power = 10f64.powf(step.log10().floor());
+    [5.0, 2.0].into_iter().map(|times| times * power).find(|round| *round <= step).unwrap_or(power)
 }
 
 fn open(title: &str, height: f64) -> String {
@@ -170,6 +178,11 @@ mod tests {
             assert!((0.0..=WIDTH).contains(&x) && (0.0..=LINES_HEIGHT).contains(&y), "{point}");
         }
         assert_eq!(svg.matches("<circle").count(), 2);
+    }
+
+    #[test]
+    fn the_marks_of_an_axis_are_round() {
+        assert_eq!([0.3, 1.0, 730.0, 2_400.0].map(round_step), [0.2, 1.0, 500.0, 2_000.0]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::{Report, nanoseconds};
 use crate::egress;
 use crate::io::{Direction, Row};
+use crate::machine::Machine;
 use crate::sink::SinkKind;
 use crate::stats::Figure;
 
@@ -94,10 +95,18 @@ fn percent(part: f64) -> String {
 }
 
 fn head(report: &Report) -> String {
-    let machine = &report.machine;
+    let mut text = machine_line(&report.machine) + "\n";
+    for note in &report.notes {
+        text += &format!("note: {note}\n");
+    }
+    text
+}
+
+/// The machine in one line.
+pub(super) fn machine_line(machine: &Machine) -> String {
     let pinned = machine.pinned_to.map_or("not pinned".into(), |core| format!("pinned to core {core}"));
-    let mut text = format!(
-        "{} · {} CPUs, {pinned} · {} MiB · Linux {} · {} · version {} · load {:.1}\n",
+    format!(
+        "{} · {} CPUs, {pinned} · {} MiB · Linux {} · {} · version {} · load {:.1}",
         machine.cpu,
         machine.cpus,
         machine.memory_mib,
@@ -105,11 +114,7 @@ fn head(report: &Report) -> String {
         machine.date,
         machine.version,
         machine.load
-    );
-    for note in &report.notes {
-        text += &format!("note: {note}\n");
-    }
-    text
+    )
 }
 
 /// Columns as wide as their widest cell; words to the left, numbers to the right.
