@@ -56,6 +56,15 @@ fn command() -> Command {
         .arg(list("viewers", VIEWERS_MAX, "Numbers of viewers instead of the usual ones, as in 10,1000"))
         .arg(list("frames", FRAME_MAX, "Packets of a frame instead of the usual ones, as in 1,8"))
         .arg(
+            Arg::new("sinks")
+                .long("sinks")
+                .value_name("SINK,…")
+                .value_delimiter(',')
+                .value_parser(SinkKind::NAMES.map(|(name, _)| name))
+                .global(true)
+                .help("Where packets go instead of the usual ways"),
+        )
+        .arg(
             Arg::new("quick")
                 .long("quick")
                 .action(ArgAction::SetTrue)
@@ -74,19 +83,7 @@ fn run(matches: &ArgMatches) -> Result<(), Error> {
     let mut progress = |what: &str| {
         let _ = writeln!(std::io::stderr(), "{:>6.1} s  {what}", start.elapsed().as_secs_f64());
     };
-    let (mut io_plan, mut egress_plan) = match matches.get_flag("quick") {
-        true => (io::Plan::quick(), egress::Plan::quick()),
-        false => (io::Plan::full(), egress::Plan::full()),
-    };
-    let counts =
-        |name| matches.get_many::<u16>(name).map(|counts| counts.map(|&count| count.into()).collect());
-    egress_plan.viewers = counts("viewers").unwrap_or(egress_plan.viewers);
-    egress_plan.frames = counts("frames").unwrap_or(egress_plan.frames);
-    if network.sink.is_err() {
-        let possible = |sink: &SinkKind| *sink != SinkKind::Dropped;
-        io_plan.sinks.retain(possible);
-        egress_plan.sinks.retain(possible);
-    }
+    let (io_plan, egress_plan) = plans(matches, &network);
     let mut report = Report { machine, notes: notes(&network), io: vec![], egress: vec![] };
     if name != "egress" {
         report.io = io::run(&io_plan, clock, &mut progress)?;
@@ -95,6 +92,29 @@ fn run(matches: &ArgMatches) -> Result<(), Error> {
         report.egress = egress::run(&egress_plan, clock, &mut progress)?;
     }
     deliver(&report, matches)
+}
+
+/// What the command line asks for and this machine can do.
+fn plans(matches: &ArgMatches, network: &Network) -> (io::Plan, egress::Plan) {
+    let (mut io_plan, mut egress_plan) = match matches.get_flag("quick") {
+        true => (io::Plan::quick(), egress::Plan::quick()),
+        false => (io::Plan::full(), egress::Plan::full()),
+    };
+    let counts =
+        |name| matches.get_many::<u16>(name).map(|counts| counts.map(|&count| count.into()).collect());
+    egress_plan.viewers = counts("viewers").unwrap_or(egress_plan.viewers);
+    egress_plan.frames = counts("frames").unwrap_or(egress_plan.frames);
+    if let Some(names) = matches.get_many::<String>("sinks") {
+        let named = |name: &String| SinkKind::NAMES.into_iter().find(|(known, _)| known == name);
+        let sinks: Vec<_> = names.filter_map(named).map(|(_, kind)| kind).collect();
+        (io_plan.sinks, egress_plan.sinks) = (sinks.clone(), sinks);
+    }
+    if network.sink.is_err() {
+        let possible = |sink: &SinkKind| *sink != SinkKind::Dropped;
+        io_plan.sinks.retain(possible);
+        egress_plan.sinks.retain(possible);
+    }
+    (io_plan, egress_plan)
 }
 
 fn deliver(report: &Report, matches: &ArgMatches) -> Result<(), Error> {

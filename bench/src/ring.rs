@@ -96,7 +96,11 @@ impl SendRing {
         let entry = entry(slot, shot.socket, shot.to.is_some(), shot.zero_copy).user_data(index.into());
         // SAFETY: the entry's addresses are of a slot, which does not move, and of its payload, whose bytes are on the heap
         // or static. Both stay untouched until the send's last completion returns the slot to `free`.
-        unsafe { self.ring.submission().push(&entry) }.map_err(io::Error::other)
+        let pushed = unsafe { self.ring.submission().push(&entry) };
+        pushed.map_err(|full| {
+            self.free.push(index); // the kernel never saw it
+            io::Error::other(full)
+        })
     }
 
     /// Submits what is queued and waits until the kernel is done with all of it.

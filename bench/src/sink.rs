@@ -24,6 +24,15 @@ pub enum SinkKind {
     Dropped,
 }
 
+impl SinkKind {
+    /// As on the command line and in JSON.
+    pub const NAMES: [(&str, SinkKind); 3] = [
+        ("loopback", SinkKind::Loopback),
+        ("loopback-gro", SinkKind::LoopbackGro),
+        ("dropped", SinkKind::Dropped),
+    ];
+}
+
 impl fmt::Display for SinkKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -146,6 +155,13 @@ mod tests {
         }
         assert_eq!(sink.drain().expect("drained"), 300);
         assert_eq!(sink.drain().expect("drained"), 0);
+    }
+
+    #[test]
+    fn a_sink_has_the_same_name_on_the_command_line_and_in_json() {
+        for (name, kind) in SinkKind::NAMES {
+            assert_eq!(serde_json::to_value(kind).expect("json"), name);
+        }
     }
 
     #[test]

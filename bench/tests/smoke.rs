@@ -84,7 +84,13 @@ fn a_report_that_cannot_be_written_says_which() {
 
 #[test]
 fn senseless_arguments_are_refused() {
-    for arguments in [&[][..], &["sing"], &["egress", "--viewers", "0"], &["egress", "--frames", "x"]] {
+    for arguments in [
+        &[][..],
+        &["sing"],
+        &["egress", "--viewers", "0"],
+        &["egress", "--frames", "x"],
+        &["io", "--sinks", "drain"],
+    ] {
         assert_eq!(bench(arguments).status.code(), Some(2), "{arguments:?}");
     }
 }
