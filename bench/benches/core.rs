@@ -1,21 +1,23 @@
 //! The small pieces of the packet path and of a join.
 
-use criterion::{Criterion, criterion_group, criterion_main};
-use sfu::control::protocol::{RequestId, WorkerIndex};
+use bench::client::Client;
+use bench::inputs::{self, DATAGRAM_BYTES, HEADER_BYTES};
+use bench::seal::{Sealer, TAG_BYTES};
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use sfu::control::protocol::RequestId;
 use sfu::core::demux::{DatagramKind, local_ufrag, slot_of};
-use sfu::core::forwarder::Forwarder;
 use sfu::core::identity::Identity;
 use sfu::core::keyframe::starts_keyframe;
 use sfu::core::outbox::SessionEvent;
 use sfu::core::receive_log::ReceiveLog;
 use sfu::core::rewrite::RtpRewriter;
-use sfu::mesh::{Inbox, MeshPacket, WorkerSet};
+use sfu::mesh::{Inbox, MeshPacket};
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 fn demux(c: &mut Criterion) {
-    let stun = bench::binding_request();
+    let stun = inputs::binding_request();
     c.bench_function("demux: classify STUN and find its slot", |b| {
         b.iter(|| {
             let stun = black_box(stun.as_slice());
@@ -28,9 +30,9 @@ fn demux(c: &mut Criterion) {
 }
 
 fn packet(c: &mut Criterion) {
-    let packet = bench::packet();
+    let packet = inputs::packet();
     c.bench_function("packet: look for a key frame", |b| {
-        b.iter(|| starts_keyframe(bench::H264, black_box(&packet.payload)));
+        b.iter(|| starts_keyframe(inputs::H264, black_box(&packet.payload)));
     });
     let (mut log, mut sequence) = (ReceiveLog::new(), 0);
     c.bench_function("packet: receive log", |b| {
@@ -51,7 +53,7 @@ fn packet(c: &mut Criterion) {
 }
 
 fn mesh(c: &mut Criterion) {
-    let (packet, inbox) = (bench::packet(), Inbox::new());
+    let (packet, inbox) = (inputs::packet(), Inbox::new());
     c.bench_function("mesh: copy, push, pop and unpack 1200 bytes", |b| {
         b.iter(|| {
             if let Some(copy) = MeshPacket::copy_of(black_box(&packet)) {
@@ -62,15 +64,30 @@ fn mesh(c: &mut Criterion) {
     });
 }
 
+fn seal(c: &mut Criterion) {
+    let ciphers = [("AES-128-GCM", Sealer::aes_128(1)), ("AES-256-GCM", Sealer::aes_256(1))];
+    for (cipher, sealer) in ciphers {
+        let Ok(mut sealer) = sealer else { continue };
+        let packet = [0x5c; DATAGRAM_BYTES - TAG_BYTES];
+        let mut buffer = Vec::with_capacity(DATAGRAM_BYTES);
+        c.bench_function(&format!("seal: copy and seal 1200 bytes in place, {cipher}"), |b| {
+            b.iter(|| {
+                buffer.clear();
+                buffer.extend_from_slice(black_box(&packet));
+                sealer.seal(&mut buffer, 0, HEADER_BYTES)
+            });
+        });
+    }
+}
+
 fn session(c: &mut Criterion) {
     let Ok(identity) = Identity::generate() else { return };
-    let socket = SocketAddr::from(([127, 0, 0, 1], 8_200));
-    let random = Box::new(|bytes: &mut [u8]| bytes.fill(7));
-    let mut forwarder = Forwarder::new(WorkerIndex(0), WorkerSet::default(), vec![socket], identity, random);
+    let server = SocketAddr::from(([127, 0, 0, 1], 8_200));
+    let mut forwarder = inputs::forwarder(identity.clone(), server);
     let now = Instant::now();
-    let mut request = 0;
     c.bench_function("session: build and drop a viewer", |b| {
         b.iter(|| {
+<<<<<<< HEAD
             request += 1;
             forwarder.create(now, RequestId(request), bench::viewer_plan());
             if let Some(SessionEvent::Created { result: Ok(created), .. }) = forwarder.out.events.pop_front()
@@ -79,9 +96,30 @@ fn session(c: &mut Criterion) {
             }
             forwarder.handle_timeout(now + Duration::from_secs(1), usize::MAX);
             forwarder.out.events.clear();
+=======
+            forwarder.create(now, RequestId(0), inputs::viewer_plan());
+            forwarder.drop_all();
+>>>>>>> bench
         });
     });
+    let address = SocketAddr::from(([127, 0, 0, 1], 5_000));
+    c.bench_function(
+        "session: join of a viewer, both sides of ICE and DTLS, the client's build not counted",
+        |b| {
+            b.iter_batched_ref(
+                || Client::new(now, address, server),
+                |client| {
+                    let joined = client
+                        .as_mut()
+                        .map(|client| client.connect(now, &mut forwarder, identity.fingerprint));
+                    forwarder.drop_all();
+                    assert!(matches!(joined, Ok(Ok(_))), "{joined:?}");
+                },
+                BatchSize::SmallInput,
+            );
+        },
+    );
 }
 
-criterion_group!(benches, demux, packet, mesh, session);
+criterion_group!(benches, demux, packet, mesh, seal, session);
 criterion_main!(benches);
