@@ -8,13 +8,12 @@ use sfu::control::protocol::RequestId;
 use sfu::core::demux::{DatagramKind, local_ufrag, slot_of};
 use sfu::core::identity::Identity;
 use sfu::core::keyframe::starts_keyframe;
-use sfu::core::outbox::SessionEvent;
 use sfu::core::receive_log::ReceiveLog;
 use sfu::core::rewrite::RtpRewriter;
 use sfu::mesh::{Inbox, MeshPacket};
 use std::hint::black_box;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 fn demux(c: &mut Criterion) {
     let stun = inputs::binding_request();
@@ -83,36 +82,24 @@ fn seal(c: &mut Criterion) {
 fn session(c: &mut Criterion) {
     let Ok(identity) = Identity::generate() else { return };
     let server = SocketAddr::from(([127, 0, 0, 1], 8_200));
-    let mut forwarder = inputs::forwarder(identity.clone(), server);
+    let forwarder = || inputs::forwarder(identity.clone(), server);
     let now = Instant::now();
-    c.bench_function("session: build and drop a viewer", |b| {
-        b.iter(|| {
-<<<<<<< HEAD
-            request += 1;
-            forwarder.create(now, RequestId(request), bench::viewer_plan());
-            if let Some(SessionEvent::Created { result: Ok(created), .. }) = forwarder.out.events.pop_front()
-            {
-                forwarder.delete(now, created.session);
-            }
-            forwarder.handle_timeout(now + Duration::from_secs(1), usize::MAX);
-            forwarder.out.events.clear();
-=======
-            forwarder.create(now, RequestId(0), inputs::viewer_plan());
-            forwarder.drop_all();
->>>>>>> bench
-        });
+    c.bench_function("session: build a viewer", |b| {
+        b.iter_batched_ref(
+            forwarder,
+            |forwarder| forwarder.create(now, RequestId(0), inputs::viewer_plan()),
+            BatchSize::SmallInput,
+        );
     });
     let address = SocketAddr::from(([127, 0, 0, 1], 5_000));
     c.bench_function(
         "session: join of a viewer, both sides of ICE and DTLS, the client's build not counted",
         |b| {
             b.iter_batched_ref(
-                || Client::new(now, address, server),
-                |client| {
-                    let joined = client
-                        .as_mut()
-                        .map(|client| client.connect(now, &mut forwarder, identity.fingerprint));
-                    forwarder.drop_all();
+                || (Client::new(now, address, server), forwarder()),
+                |(client, forwarder)| {
+                    let joined =
+                        client.as_mut().map(|client| client.connect(now, forwarder, identity.fingerprint));
                     assert!(matches!(joined, Ok(Ok(_))), "{joined:?}");
                 },
                 BatchSize::SmallInput,

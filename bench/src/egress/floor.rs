@@ -64,7 +64,7 @@ impl Case for FloorSingles {
                     submit(&mut self.driver, split)?;
                     queued = 0;
                 }
-                let mut buffer = self.driver.buffer();
+                let mut buffer = Vec::with_capacity(DATAGRAM_BYTES);
                 viewer.write(&mut buffer)?;
                 // A datagram that found no slot is missed at the sink.
                 let _ = self.driver.send(SocketIndex::new(0), viewer.to.into(), buffer);

@@ -171,8 +171,7 @@ impl Sender for OwnDriver {
     fn send(&mut self, _turn: usize) -> Result<(), Error> {
         for shot in 0..BATCH {
             // The driver takes the payload by value, so this copy is part of its way.
-            let mut buffer = self.driver.buffer();
-            buffer.extend_from_slice(self.payload);
+            let buffer = self.payload.to_vec();
             let to = self.targets[shot % self.targets.len()];
             // A datagram that found no slot is missed at the sink.
             let _ = self.driver.send(SocketIndex::new(0), to.into(), buffer);
