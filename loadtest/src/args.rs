@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use ureq::http::Uri;
 
+use crate::impair::Impairments;
+use crate::join::Network;
 use crate::local::source_ip_towards;
 use crate::require::Bar;
 use crate::video::VideoSettings;
@@ -35,6 +37,21 @@ pub struct Args {
     /// How viewers behave
     #[arg(long, value_enum, default_value_t = Mode::Full)]
     mode: Mode,
+    /// In light mode one packet, and one frame, in so many is decrypted and checked
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    sample: u64,
+    /// A bad network in front of viewers, such as loss=1%,delay=20ms,jitter=5ms,reorder=0.5%,rate=3mbit
+    #[arg(long, value_name = "WHAT=HOW[,…]")]
+    impair: Option<Impairments>,
+    /// --impair for every N-th viewer only
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    impair_every: usize,
+    /// A bad network behind publishers, written as --impair
+    #[arg(long, value_name = "WHAT=HOW[,…]")]
+    impair_publisher: Option<Impairments>,
+    /// The same seed impairs the same datagrams
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
     /// Receive a server's trains whole (UDP_GRO). On loopback "off" charges the server for taking them apart,
     /// which elsewhere a network card does
     #[arg(long, value_enum, default_value_t = Switch::On)]
@@ -82,6 +99,18 @@ pub struct Args {
 pub enum Mode {
     /// Every packet decrypted and put into frames, with NACK, RR, TWCC and PLI, as a player does
     Full,
+    /// For thousands: every packet counted from its header, a sample decrypted; RR, but no NACK and no TWCC
+    Light,
+}
+
+impl Mode {
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Full => "full",
+            Mode::Light => "light",
+        }
+    }
 }
 
 /// On or off.
@@ -100,6 +129,10 @@ pub struct Plan {
     pub whep: Option<String>,
     /// Token, with `{n}`.
     pub bearer: Option<String>,
+    pub mode: Mode,
+    /// One packet in so many is opened by light viewers; `None` has full ones.
+    pub light_every: Option<u64>,
+    pub network: Network,
     /// Whether to receive trains whole.
     pub gro: bool,
     pub publishers: usize,
@@ -140,6 +173,14 @@ impl Args {
             whip: self.whip,
             whep: self.whep,
             bearer: self.bearer,
+            mode: self.mode,
+            light_every: (self.mode == Mode::Light).then_some(self.sample),
+            network: Network {
+                viewers: self.impair,
+                every: self.impair_every,
+                publishers: self.impair_publisher,
+                seed: self.seed,
+            },
             gro: self.gro == Switch::On,
             measured: Duration::from_secs(self.secs),
             pids: self.pid,
@@ -168,6 +209,8 @@ impl Args {
             (self.secs == 0, "--secs must be at least 1"),
             (self.join_timeout == 0, "--join-timeout must be at least 1"),
             (!(self.join_rate > 0.0 && self.join_rate.is_finite()), "--join-rate must be above 0"),
+            (self.sample == 0, "--sample must be at least 1"),
+            (self.impair_every == 0, "--impair-every must be at least 1"),
             (self.threads == Some(0), "--threads must be at least 1"),
             (!(1..=120).contains(&self.fps), "--fps must be 1 to 120"),
             (!(1.0..=3600.0).contains(&frames), "--gop must hold 1 to 3600 frames"),
@@ -290,9 +333,10 @@ mod tests {
     }
 
     #[test]
-    fn light_mode_is_refused_by_name() {
-        let error = plan("--whip http://h/x --mode light").unwrap_err().remove(0);
+    fn an_unknown_mode_is_refused_with_the_known_ones() {
+        let error = plan("--whip http://h/x --mode fast").unwrap_err().remove(0);
         assert!(error.contains("light") && error.contains("full"), "{error}");
+        assert_eq!(plan("--whip http://h/x --mode light").unwrap().light_every, Some(50));
     }
 
     #[test]

@@ -13,9 +13,9 @@ use slab::Slab;
 
 use crate::histogram::Histogram;
 use crate::inbox::Inbox;
-use crate::peer::{Context, Peer};
+use crate::peer::{Context, Id, Peer};
 use crate::publisher::Sent;
-use crate::viewer::Received;
+use crate::received::{Received, Worst};
 
 const WAKER: Token = Token(usize::MAX);
 const EVENTS_PER_POLL: usize = 1024;
@@ -40,8 +40,8 @@ pub enum Command {
 pub struct Collected {
     /// Sum over viewers, those that were lost on the way included.
     pub received: Received,
-    /// Of the viewer that lost most, percent.
-    pub worst_lost_pct: Option<f64>,
+    /// The viewer that fared worst.
+    pub worst: Option<Worst>,
     /// Sum over publishers.
     pub sent: Sent,
     /// Whole-frame latency, microseconds.
@@ -58,19 +58,12 @@ impl Collected {
     /// Adds what another thread counted; `busy` becomes that of the busiest.
     pub fn merge(&mut self, other: Collected) {
         self.received += other.received;
-        self.worst_lost_pct = larger(self.worst_lost_pct, other.worst_lost_pct);
+        self.worst = Worst::of(self.worst, other.worst);
         self.sent += other.sent;
         self.latency.merge(&other.latency);
         self.busy = self.busy.max(other.busy);
         self.ports.extend(other.ports);
         self.send_errors += other.send_errors;
-    }
-}
-
-fn larger(left: Option<f64>, right: Option<f64>) -> Option<f64> {
-    match (left, right) {
-        (Some(left), Some(right)) => Some(left.max(right)),
-        (left, right) => left.or(right),
     }
 }
 
@@ -231,8 +224,8 @@ impl Loop {
         let mut peer = self.seats.remove(key).peer;
         // It may be gone from the poll already; closing the socket removes it in any case.
         let _ = self.poll.registry().deregister(&mut peer.socket);
-        if let Some(viewer) = peer.viewer_mut() {
-            self.departed += viewer.window();
+        if let Some(window) = peer.received() {
+            self.departed += window;
         }
         self.endings.extend(peer.session.take());
     }
@@ -268,13 +261,7 @@ impl Loop {
 
     fn begin_window(&mut self) {
         for (_, seat) in &mut self.seats {
-            if let Some(viewer) = seat.peer.viewer_mut() {
-                viewer.begin_window();
-            }
-            if let Some(publisher) = seat.peer.publisher_mut() {
-                publisher.begin_window();
-            }
-            seat.peer.reset_send_errors();
+            seat.peer.begin_window();
         }
         self.departed = Received::default();
         self.context.latency = Histogram::default();
@@ -284,14 +271,16 @@ impl Loop {
 
     fn collect(&mut self) -> Collected {
         let mut collected = Collected { received: self.departed, ..Collected::default() };
-        for (_, seat) in &mut self.seats {
-            if let Some(viewer) = seat.peer.viewer_mut() {
-                let window = viewer.window();
-                collected.worst_lost_pct = larger(collected.worst_lost_pct, window.lost_pct());
+        for (_, seat) in &self.seats {
+            if let Some(window) = seat.peer.received() {
+                if let Id::Viewer(viewer) = seat.peer.id {
+                    let worst = Worst { viewer, received: window };
+                    collected.worst = Worst::of(collected.worst, Some(worst));
+                }
                 collected.received += window;
             }
-            if let Some(publisher) = seat.peer.publisher_mut() {
-                collected.sent += publisher.window();
+            if let Some(sent) = seat.peer.sent() {
+                collected.sent += sent;
             }
             collected.ports.push(seat.peer.port());
             collected.send_errors += seat.peer.send_errors();

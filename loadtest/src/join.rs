@@ -13,6 +13,9 @@ use crate::clock::WallClock;
 use crate::engine::{Command, Commander, Ending};
 use crate::failure::Failure;
 use crate::http::{Client, Session};
+use crate::impair::Impairments;
+use crate::light::viewer::{self as light, LightViewer, Sampling};
+use crate::negotiation::Connecting;
 use crate::peer::{Id, Outcome, Peer, Role};
 use crate::publisher::{self, Media, Publisher};
 use crate::viewer::{self, Viewer};
@@ -35,7 +38,44 @@ pub struct Entrance {
     pub timeout: Duration,
     /// Whether viewers take trains whole.
     pub gro: bool,
+    /// One packet in so many is opened by light viewers; `None` has full ones.
+    pub light_every: Option<u64>,
+    pub network: Network,
     pub clock: WallClock,
+}
+
+/// How bad the network is, and for whom.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Network {
+    /// For what viewers receive.
+    pub viewers: Option<Impairments>,
+    /// For every so many-th viewer, from the first.
+    pub every: usize,
+    /// For what publishers send.
+    pub publishers: Option<Impairments>,
+    pub seed: u64,
+}
+
+impl Network {
+    fn apply(&self, peer: &mut Peer) {
+        match peer.id {
+            Id::Publisher(index) => {
+                if let Some(impairments) = self.publishers {
+                    peer.impair_outbound(impairments, self.seed_of(1 << 32 | index as u64));
+                }
+            }
+            Id::Viewer(index) => {
+                if let Some(impairments) = self.viewers.filter(|_| index.is_multiple_of(self.every.max(1))) {
+                    peer.impair_inbound(impairments, self.seed_of(index as u64));
+                }
+            }
+        }
+    }
+
+    /// Seeds of neighbours are far apart.
+    fn seed_of(&self, number: u64) -> u64 {
+        (self.seed ^ number.wrapping_mul(0xd6e8_feb8_6659_fd93)).wrapping_mul(0xa076_1d64_78bd_642f)
+    }
 }
 
 /// One join to do.
@@ -153,6 +193,24 @@ impl Entrance {
     }
 
     fn watch(&self, id: Id, index: usize) -> Result<Peer, Failure> {
+        match self.light_every {
+            Some(every) => self.watch_lightly(id, index, every),
+            None => self.watch_fully(id, index),
+        }
+    }
+
+    fn watch_lightly(&self, id: Id, index: usize, every: u64) -> Result<Peer, Failure> {
+        let offered = light::offer(self.viewer_ip)?;
+        let call = self.call(self.whep.as_deref(), index % self.publishers.max(1) + 1, &offered.offer)?;
+        let sampling = Sampling { every, phase: index as u64 };
+        let joined = offered.answered(&call.session.answer).map(|connecting| {
+            let viewer = LightViewer::new(&connecting.rtc, connecting.keys.clone(), sampling);
+            (connecting, Role::Light(Box::new(viewer)))
+        });
+        self.seat(id, call, joined)
+    }
+
+    fn watch_fully(&self, id: Id, index: usize) -> Result<Peer, Failure> {
         let (offered, video_mid) = viewer::offer(self.viewer_ip)?;
         let call = self.call(self.whep.as_deref(), index % self.publishers.max(1) + 1, &offered.offer)?;
         let joined = offered.answered(&call.session.answer).map(|connecting| {
@@ -171,18 +229,14 @@ impl Entrance {
     }
 
     /// A session that cannot be used is ended at once.
-    fn seat(
-        &self,
-        id: Id,
-        call: Call,
-        joined: Result<(crate::negotiation::Connecting, Role), Failure>,
-    ) -> Result<Peer, Failure> {
+    fn seat(&self, id: Id, call: Call, joined: Result<(Connecting, Role), Failure>) -> Result<Peer, Failure> {
         match joined {
             Ok((connecting, role)) => {
                 let mut peer = Peer::new(id, connecting, role, call.started, call.started + self.timeout);
                 if self.gro {
                     peer.receive_trains();
                 }
+                self.network.apply(&mut peer);
                 peer.session = Some((call.session.url, call.bearer));
                 Ok(peer)
             }

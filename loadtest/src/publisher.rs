@@ -137,7 +137,7 @@ pub fn offer(media: &Media, ip: std::net::IpAddr) -> Result<(Offered, Mids), Fai
         let mut add = |kind| api.add_media(kind, Direction::SendOnly, Some("loadtest".into()), None, None);
         mids = Some(Mids { audio: add(MediaKind::Audio), video: add(MediaKind::Video) });
     };
-    let offered = Offered::new(config.build(Instant::now()), ip, declare)?;
+    let offered = Offered::new(config, ip, declare)?;
     let mids = mids.ok_or_else(|| Failure::Answer("nothing was offered".into()))?;
     Ok((offered, mids))
 }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::histogram::Histogram;
+use crate::received::Worst;
 
 /// A generator thread busier than this may be what limits the figures.
 const BUSY_LIMIT: f64 = 0.85;
@@ -58,6 +59,20 @@ pub struct Step {
     /// Packets missing for good, of all that should have come; `None` if none came.
     pub lost_pct: Option<f64>,
     pub worst_viewer_lost_pct: Option<f64>,
+    /// The viewer that lost most, or with equal loss froze longest.
+    pub worst_viewer: Option<WorstViewer>,
+    /// `None` in full mode, where SRTP drops them unseen.
+    pub duplicate_packets: Option<u64>,
+    /// Packets that came after later ones; in full mode retransmitted ones too.
+    pub reordered_packets: u64,
+    /// Packets that were decrypted and checked.
+    pub checked_packets: u64,
+    /// Of those, forged or damaged.
+    pub bad_packets: u64,
+    /// Interarrival jitter of the video (RFC 3550), mean over viewers.
+    pub jitter_ms: Option<f64>,
+    /// Changes of the video's SSRC or of the picture's size, sum over viewers.
+    pub layer_switches: u64,
     pub delivered_packets: u64,
     pub delivered_packets_per_second: f64,
     pub delivered_mbit_per_second: f64,
@@ -76,6 +91,33 @@ pub struct Step {
     /// `None` without `--pid`.
     pub server: Option<Server>,
     pub generator: Generator,
+}
+
+/// How the worst viewer fared.
+#[derive(Debug, Serialize)]
+pub struct WorstViewer {
+    /// Its number, from 0.
+    pub viewer: usize,
+    pub lost_pct: f64,
+    pub packets: u64,
+    pub frames: u64,
+    pub freezes: u64,
+    pub frozen_seconds: f64,
+}
+
+impl WorstViewer {
+    /// One that received nothing lost everything.
+    pub fn of(worst: &Worst) -> WorstViewer {
+        let received = &worst.received;
+        WorstViewer {
+            viewer: worst.viewer,
+            lost_pct: received.lost_pct().unwrap_or(100.0),
+            packets: received.packets,
+            frames: received.frames,
+            freezes: received.freezes,
+            frozen_seconds: received.frozen_us as f64 / 1e6,
+        }
+    }
 }
 
 /// Joins of one step. Times are medians from the start of the POST.
@@ -195,6 +237,10 @@ pub fn table(report: &Report) -> String {
         }),
         ("packets/s delivered", |s| format!("{:.0}", s.delivered_packets_per_second)),
         ("Mbit/s delivered", |s| format!("{:.1}", s.delivered_mbit_per_second)),
+        ("duplicates / reordered", |s| {
+            format!("{} / {}", shown(s.duplicate_packets.map(|count| count as f64), 0), s.reordered_packets)
+        }),
+        ("checked / bad packets", |s| format!("{} / {}", s.checked_packets, s.bad_packets)),
         ("loss % (worst viewer)", |s| {
             format!("{} ({})", shown(s.lost_pct, 3), shown(s.worst_viewer_lost_pct, 3))
         }),
@@ -202,6 +248,8 @@ pub fn table(report: &Report) -> String {
         ("latency p95 ms", |s| shown(s.latency_ms.as_ref().map(|l| l.p95), 2)),
         ("latency p99 ms", |s| shown(s.latency_ms.as_ref().map(|l| l.p99), 2)),
         ("latency max ms", |s| shown(s.latency_ms.as_ref().map(|l| l.max), 2)),
+        ("jitter ms", |s| shown(s.jitter_ms, 2)),
+        ("layer switches", |s| format!("{}", s.layer_switches)),
         ("freezes (seconds)", |s| format!("{} ({:.1})", s.freezes, s.frozen_seconds)),
         ("join: answer ms", |s| shown(s.joins.answer_ms, 1)),
         ("join: connected ms", |s| shown(s.joins.connected_ms, 1)),

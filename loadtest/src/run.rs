@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use crate::args::{Plan, local_ip_towards};
+use crate::args::{Mode, Plan, local_ip_towards};
 use crate::audio;
 use crate::clock::WallClock;
 use crate::engine::{Collected, Engine};
@@ -18,7 +18,7 @@ use crate::peer::{Context, Id, Outcome};
 use crate::proc::{self, MachineTime, Usage};
 use crate::progress::Progress;
 use crate::publisher::Media;
-use crate::report::{Generator, LatencyMs, Report, Server, Step, Stream};
+use crate::report::{Generator, LatencyMs, Report, Server, Step, Stream, WorstViewer};
 use crate::tally::Tally;
 use crate::video::VideoLoop;
 
@@ -50,7 +50,7 @@ pub fn run(plan: &Plan, screen: &mut dyn Write, interrupted: &Arc<AtomicBool>) -
     Ok(Report {
         tool: "uringcast-loadtest",
         version: env!("CARGO_PKG_VERSION"),
-        mode: "full",
+        mode: plan.mode.name(),
         gro: plan.gro,
         stream,
         publishers: plan.publishers,
@@ -145,6 +145,8 @@ impl Stage {
             publishers: plan.publishers,
             timeout: plan.join_timeout,
             gro: plan.gro,
+            light_every: plan.light_every,
+            network: plan.network,
             clock,
         };
         let start = |name: String| {
@@ -237,7 +239,7 @@ impl Stage {
             viewers_lost: joined - self.watching,
             joins,
             server,
-            ..step_of(&before, &after, &received, &sent)
+            ..step_of(plan, &before, &after, &received, &sent)
         })
     }
 
@@ -291,7 +293,7 @@ struct Reading {
     at: Instant,
 }
 
-fn step_of(before: &Reading, after: &Reading, received: &Collected, sent: &Collected) -> Step {
+fn step_of(plan: &Plan, before: &Reading, after: &Reading, received: &Collected, sent: &Collected) -> Step {
     let seconds = (after.at - before.at).as_secs_f64();
     let counts = &received.received;
     let generator = Generator {
@@ -306,7 +308,14 @@ fn step_of(before: &Reading, after: &Reading, received: &Collected, sent: &Colle
     Step {
         seconds,
         lost_pct: counts.lost_pct(),
-        worst_viewer_lost_pct: received.worst_lost_pct,
+        worst_viewer_lost_pct: received.worst.and_then(|worst| worst.received.lost_pct()),
+        worst_viewer: received.worst.as_ref().map(WorstViewer::of),
+        duplicate_packets: (plan.mode == Mode::Light).then_some(counts.duplicates),
+        reordered_packets: counts.reordered,
+        checked_packets: counts.checked,
+        bad_packets: counts.bad,
+        jitter_ms: counts.jitter_ms(),
+        layer_switches: counts.switches,
         delivered_packets: counts.packets,
         delivered_packets_per_second: counts.packets as f64 / seconds,
         delivered_mbit_per_second: counts.bytes as f64 * 8.0 / 1e6 / seconds,

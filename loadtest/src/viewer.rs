@@ -14,66 +14,27 @@ use str0m::{Event, Rtc, RtcConfig};
 use crate::failure::Failure;
 use crate::frames::{Frame, Frames, Packet};
 use crate::freeze::FreezeMeter;
+use crate::jitter::Jitter;
 use crate::negotiation::Offered;
 use crate::packet::h264::{self, KeyMark};
 use crate::packet::{sei, vp8};
 use crate::peer::Context;
+use crate::received::Received;
 use crate::seq::{Arrival, SeqWindow};
+use crate::video;
 
 /// Between two PLIs.
 const PLI_INTERVAL: Duration = Duration::from_millis(500);
 /// RTP streams followed per viewer; a server that makes up more is not believed.
 const MAX_STREAMS: usize = 16;
 
-/// What a viewer counted since the start of the measured window.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Received {
-    /// RTP packets, each counted once.
-    pub packets: u64,
-    /// RTP payload bytes.
-    pub bytes: u64,
-    /// Packets missing for good.
-    pub lost: u64,
-    /// Packets that should have come.
-    pub expected: u64,
-    /// Frames that could be shown.
-    pub frames: u64,
-    /// Frames that carried no time stamp.
-    pub unstamped: u64,
-    /// Times that the picture stood still.
-    pub freezes: u64,
-    /// Microseconds for which it did.
-    pub frozen_us: u64,
-    /// PLIs sent.
-    pub plis: u64,
-}
-
-impl std::ops::AddAssign for Received {
-    fn add_assign(&mut self, other: Received) {
-        self.packets += other.packets;
-        self.bytes += other.bytes;
-        self.lost += other.lost;
-        self.expected += other.expected;
-        self.frames += other.frames;
-        self.unstamped += other.unstamped;
-        self.freezes += other.freezes;
-        self.frozen_us += other.frozen_us;
-        self.plis += other.plis;
-    }
-}
-
-impl Received {
-    /// Percent of the expected packets that are missing; `None` if none was expected.
-    pub fn lost_pct(&self) -> Option<f64> {
-        (self.expected > 0).then(|| self.lost as f64 * 100.0 / self.expected as f64)
-    }
-}
-
 /// One viewer.
 pub struct Viewer {
     video_mid: Mid,
     codecs: HashMap<Pt, Codec>,
     streams: HashMap<u32, SeqWindow>,
+    /// SSRC of the last video packet, and its jitter.
+    video: Option<(u32, Jitter)>,
     frames: Frames,
     freezes: FreezeMeter,
     first_rtp: Option<Instant>,
@@ -97,7 +58,7 @@ pub fn offer(ip: IpAddr) -> Result<(Offered, Mid), Failure> {
         api.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
         video_mid = Some(api.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None));
     };
-    let offered = Offered::new(config.build(Instant::now()), ip, declare)?;
+    let offered = Offered::new(config, ip, declare)?;
     Ok((offered, video_mid.ok_or_else(|| Failure::Answer("nothing was offered".into()))?))
 }
 
@@ -109,6 +70,7 @@ impl Viewer {
             video_mid,
             codecs,
             streams: HashMap::new(),
+            video: None,
             frames: Frames::default(),
             freezes: FreezeMeter::default(),
             first_rtp: None,
@@ -168,6 +130,9 @@ impl Viewer {
         // What was missing at the start of the window may have come in it.
         window.lost = lost.saturating_sub(self.base.0);
         window.expected = expected - self.base.1;
+        if let Some((_, jitter)) = &self.video {
+            (window.jitter_us, window.jitter_streams) = (jitter.micros(video::CLOCK_RATE), 1);
+        }
         window
     }
 
@@ -181,14 +146,25 @@ impl Viewer {
             return;
         }
         let codec = self.codecs.get(&packet.header.payload_type);
-        if let Some(codec) = codec.filter(|codec| codec.is_video()) {
-            let packet = describe(packet, *codec);
+        if let Some(codec) = codec.copied().filter(|codec| codec.is_video()) {
+            self.note_video(*packet.header.ssrc, packet.header.timestamp, context.clock.micros(now));
+            let packet = describe(packet, codec);
             let Viewer { frames, freezes, first_key_frame, window, .. } = self;
             frames.insert(packet, now, |frame| {
                 first_key_frame.get_or_insert(now);
                 shown(frame, now, freezes, window, context);
             });
         }
+    }
+
+    fn note_video(&mut self, ssrc: u32, time: u32, arrived_us: u64) {
+        let (before, mut jitter) = self.video.unwrap_or((ssrc, Jitter::default()));
+        if before != ssrc {
+            self.window.switches += 1;
+            jitter = Jitter::default();
+        }
+        jitter.packet(time, arrived_us, video::CLOCK_RATE);
+        self.video = Some((ssrc, jitter));
     }
 
     /// Says whether the packet is new.
@@ -203,11 +179,14 @@ impl Viewer {
                 Arrival::New
             }
         };
-        if arrival == Arrival::New {
+        let new = matches!(arrival, Arrival::New | Arrival::Late);
+        if new {
             self.window.packets += 1;
+            self.window.checked += 1;
             self.window.bytes += packet.payload.len() as u64;
+            self.window.reordered += u64::from(arrival == Arrival::Late);
         }
-        arrival == Arrival::New
+        new
     }
 }
 
