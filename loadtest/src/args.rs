@@ -4,7 +4,7 @@ use std::net::{IpAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use ureq::http::Uri;
 
 use crate::impair::Impairments;
@@ -15,8 +15,10 @@ use crate::video::VideoSettings;
 
 /// Load generator for WHIP/WHEP servers: synthetic publishers and viewers, judged as a viewer sees them.
 #[derive(Debug, Parser)]
-#[command(name = "uringcast-loadtest", version)]
+#[command(name = "uringcast-loadtest", version, args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    pub command: Option<Other>,
     // clap takes "{n}" in a help text for a line break, so the texts describe it.
     /// WHIP endpoint to publish to; an n in braces becomes the publisher's number, from 1
     #[arg(long, value_name = "URL")]
@@ -92,6 +94,23 @@ pub struct Args {
     /// Seconds from one key frame to the next
     #[arg(long, value_name = "S", default_value_t = 2.0)]
     gop: f64,
+}
+
+/// What can be done instead of a run.
+#[derive(Debug, Subcommand)]
+pub enum Other {
+    /// Measure how many packets per second this machine's generator takes in; no server is needed
+    SelfTest {
+        /// Light viewers, all on one thread
+        #[arg(long, value_name = "N", default_value_t = 3000)]
+        viewers: usize,
+        /// Receive trains whole
+        #[arg(long, value_enum, default_value_t = Switch::On)]
+        gro: Switch,
+        /// One packet, and one frame, in so many is decrypted and checked
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        sample: u64,
+    },
 }
 
 /// How viewers behave.

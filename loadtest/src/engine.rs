@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token, Waker};
+use nix::time::{ClockId, clock_gettime};
 use slab::Slab;
 
 use crate::histogram::Histogram;
@@ -48,6 +49,8 @@ pub struct Collected {
     pub latency: Histogram,
     /// Share of the window in which the thread was not waiting, 0 to 1.
     pub busy: f64,
+    /// CPU time that the thread used, user and system.
+    pub cpu: Duration,
     /// Local UDP ports of all peers.
     pub ports: Vec<u16>,
     /// Datagrams that the kernel did not take.
@@ -62,6 +65,7 @@ impl Collected {
         self.sent += other.sent;
         self.latency.merge(&other.latency);
         self.busy = self.busy.max(other.busy);
+        self.cpu += other.cpu;
         self.ports.extend(other.ports);
         self.send_errors += other.send_errors;
     }
@@ -123,6 +127,11 @@ impl Engine {
     }
 }
 
+/// CPU time of the calling thread so far.
+fn thread_cpu() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
 struct Seat {
     peer: Peer,
     /// The earliest timer that is set for it.
@@ -141,6 +150,8 @@ struct Loop {
     departed: Received,
     window_began: Instant,
     waited: Duration,
+    /// CPU time of this thread when the window began.
+    cpu_before: Duration,
 }
 
 impl Loop {
@@ -156,6 +167,7 @@ impl Loop {
             departed: Received::default(),
             window_began: Instant::now(),
             waited: Duration::ZERO,
+            cpu_before: Duration::ZERO,
         }
     }
 
@@ -267,6 +279,7 @@ impl Loop {
         self.context.latency = Histogram::default();
         self.window_began = Instant::now();
         self.waited = Duration::ZERO;
+        self.cpu_before = thread_cpu();
     }
 
     fn collect(&mut self) -> Collected {
@@ -285,6 +298,7 @@ impl Loop {
             collected.ports.push(seat.peer.port());
             collected.send_errors += seat.peer.send_errors();
         }
+        collected.cpu = thread_cpu().saturating_sub(self.cpu_before);
         collected.latency = self.context.latency.clone();
         let elapsed = self.window_began.elapsed().as_secs_f64();
         collected.busy = (1.0 - self.waited.as_secs_f64() / elapsed).clamp(0.0, 1.0);

@@ -28,6 +28,7 @@ mod received;
 mod report;
 mod require;
 mod run;
+mod selftest;
 mod seq;
 mod srtp;
 mod tally;
@@ -43,8 +44,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
 
-use crate::args::{Args, Plan};
+use crate::args::{Args, Other, Plan, Switch};
 use crate::report::{Report, table};
+use crate::selftest::SelfTest;
 
 /// A figure missed its bar, or the run could not be done.
 const FAILED: u8 = 1;
@@ -52,20 +54,34 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let plan = match Args::parse().into_plan() {
+    let mut args = Args::parse();
+    if let Some(other) = args.command.take() {
+        return finish(do_other(other).map(|()| ExitCode::SUCCESS));
+    }
+    let plan = match args.into_plan() {
         Ok(plan) => plan,
         Err(faults) => {
             faults.iter().for_each(|fault| complain(fault));
             return USAGE.into();
         }
     };
-    let outcome =
-        run::run(&plan, &mut io::stdout(), &until_interrupted()).and_then(|report| conclude(&plan, &report));
-    match outcome {
-        Ok(code) => code,
-        Err(error) => {
-            complain(&error);
-            FAILED.into()
+    finish(
+        run::run(&plan, &mut io::stdout(), &until_interrupted()).and_then(|report| conclude(&plan, &report)),
+    )
+}
+
+fn finish(outcome: Result<ExitCode, String>) -> ExitCode {
+    outcome.unwrap_or_else(|error| {
+        complain(&error);
+        FAILED.into()
+    })
+}
+
+fn do_other(other: Other) -> Result<(), String> {
+    match other {
+        Other::SelfTest { viewers, gro, sample } => {
+            let test = SelfTest { viewers: viewers.max(1), gro: gro == Switch::On, sample: sample.max(1) };
+            test.run(&mut io::stdout())
         }
     }
 }
