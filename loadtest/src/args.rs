@@ -73,6 +73,16 @@ pub struct Args {
     /// Viewers that start to join per second
     #[arg(long, value_name = "N", default_value_t = 100.0)]
     join_rate: f64,
+    /// Viewers that leave, and others that join, per second while a step is measured
+    #[arg(long, value_name = "N")]
+    churn: Option<f64>,
+    /// Every S seconds while a step is measured one publisher ends and a new one takes its place
+    #[arg(long, value_name = "S")]
+    swap_every: Option<f64>,
+    /// Start with --viewers and double until a bar of --require is missed (by default loss<0.1%, p99<100ms,
+    /// failed<=0) or the generator is the limit
+    #[arg(long)]
+    ramp: bool,
     /// Seconds after which a join without its first key frame has failed
     #[arg(long, value_name = "S", default_value_t = 15)]
     join_timeout: u64,
@@ -165,6 +175,12 @@ pub struct Plan {
     /// Between two joins.
     pub join_interval: Duration,
     pub join_timeout: Duration,
+    /// Between two viewers that leave, if any do.
+    pub churn_interval: Option<Duration>,
+    /// Between two publishers that are replaced, if any are.
+    pub swap_interval: Option<Duration>,
+    /// Whether to double the first step until it breaks.
+    pub ramp: bool,
     /// Threads that carry viewers.
     pub threads: usize,
     pub insecure: bool,
@@ -204,9 +220,12 @@ impl Args {
             measured: Duration::from_secs(self.secs),
             pids: self.pid,
             json: self.json,
-            bars: self.require,
+            bars: if self.ramp && self.require.is_empty() { ramp_bars() } else { self.require },
             join_interval: Duration::from_secs_f64(1.0 / self.join_rate),
             join_timeout: Duration::from_secs(self.join_timeout),
+            churn_interval: self.churn.map(|rate| Duration::from_secs_f64(1.0 / rate)),
+            swap_interval: self.swap_every.map(Duration::from_secs_f64),
+            ramp: self.ramp,
             threads: self.threads.unwrap_or((cores / 2).max(1)),
             insecure: self.insecure,
         })
@@ -227,9 +246,13 @@ impl Args {
             (!self.viewers.is_sorted(), "--viewers must not fall from step to step"),
             (self.secs == 0, "--secs must be at least 1"),
             (self.join_timeout == 0, "--join-timeout must be at least 1"),
-            (!(self.join_rate > 0.0 && self.join_rate.is_finite()), "--join-rate must be above 0"),
+            (!positive(self.join_rate), "--join-rate must be above 0"),
             (self.sample == 0, "--sample must be at least 1"),
             (self.impair_every == 0, "--impair-every must be at least 1"),
+            (self.churn.is_some_and(|rate| !positive(rate)), "--churn must be above 0"),
+            (self.swap_every.is_some_and(|time| !positive(time)), "--swap-every must be above 0"),
+            (self.swap_every.is_some() && self.whip.is_none(), "--swap-every needs --whip"),
+            (self.ramp && self.viewers.first() == Some(&0), "--ramp starts with at least one of --viewers"),
             (self.threads == Some(0), "--threads must be at least 1"),
             (!(1..=120).contains(&self.fps), "--fps must be 1 to 120"),
             (!(1.0..=3600.0).contains(&frames), "--gop must hold 1 to 3600 frames"),
@@ -244,6 +267,16 @@ impl Args {
         }
         faults
     }
+}
+
+/// What a ramp's steps must clear by default.
+fn ramp_bars() -> Vec<Bar> {
+    ["loss<0.1%", "p99<100ms", "failed<=0"].iter().filter_map(|bar| bar.parse().ok()).collect()
+}
+
+/// A rate or time that a plan can use.
+fn positive(number: f64) -> bool {
+    (1e-4..1e6).contains(&number)
 }
 
 /// Puts a publisher's number, counted from 1, into a URL or token.

@@ -28,6 +28,10 @@ pub type Ending = (String, Option<String>);
 pub enum Command {
     /// Drive this peer from now on.
     Add(Box<Peer>),
+    /// Close this peer, if it is here, and hand its session to the function, which ends it.
+    Leave(Id, Box<dyn FnOnce(Option<Ending>) + Send>),
+    /// A pause of the picture ends here: count the longest since the last of these, or forget it.
+    MarkGap { count: bool },
     /// Start counting anew.
     BeginWindow,
     /// Say what was counted since.
@@ -47,6 +51,8 @@ pub struct Collected {
     pub sent: Sent,
     /// Whole-frame latency, microseconds.
     pub latency: Histogram,
+    /// Longest pauses of the picture, one per viewer and swap, microseconds.
+    pub gaps: Histogram,
     /// Share of the window in which the thread was not waiting, 0 to 1.
     pub busy: f64,
     /// CPU time that the thread used, user and system.
@@ -64,6 +70,7 @@ impl Collected {
         self.worst = Worst::of(self.worst, other.worst);
         self.sent += other.sent;
         self.latency.merge(&other.latency);
+        self.gaps.merge(&other.gaps);
         self.busy = self.busy.max(other.busy);
         self.cpu += other.cpu;
         self.ports.extend(other.ports);
@@ -246,6 +253,8 @@ impl Loop {
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Add(peer) => self.add(*peer),
+                Command::Leave(id, then) => then(self.leave(id)),
+                Command::MarkGap { count } => self.mark_gap(count),
                 Command::BeginWindow => self.begin_window(),
                 Command::Collect(reply) => {
                     // Nobody waits any more: nothing to tell.
@@ -271,12 +280,30 @@ impl Loop {
         self.readable(key);
     }
 
+    fn leave(&mut self, id: Id) -> Option<Ending> {
+        let (key, _) = self.seats.iter().find(|(_, seat)| seat.peer.id == id)?;
+        self.seats[key].peer.close(&mut self.context);
+        let session = self.seats[key].peer.session.take();
+        self.remove(key);
+        session
+    }
+
+    fn mark_gap(&mut self, count: bool) {
+        let now = Instant::now();
+        for (_, seat) in &mut self.seats {
+            if let Some(pause) = seat.peer.take_longest_pause(now).filter(|_| count) {
+                self.context.gaps.record(pause.as_micros() as u64);
+            }
+        }
+    }
+
     fn begin_window(&mut self) {
         for (_, seat) in &mut self.seats {
             seat.peer.begin_window();
         }
         self.departed = Received::default();
         self.context.latency = Histogram::default();
+        self.context.gaps = Histogram::default();
         self.window_began = Instant::now();
         self.waited = Duration::ZERO;
         self.cpu_before = thread_cpu();
@@ -300,6 +327,7 @@ impl Loop {
         }
         collected.cpu = thread_cpu().saturating_sub(self.cpu_before);
         collected.latency = self.context.latency.clone();
+        collected.gaps = self.context.gaps.clone();
         let elapsed = self.window_began.elapsed().as_secs_f64();
         collected.busy = (1.0 - self.waited.as_secs_f64() / elapsed).clamp(0.0, 1.0);
         collected

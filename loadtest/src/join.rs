@@ -78,11 +78,12 @@ impl Network {
     }
 }
 
-/// One join to do.
-pub struct Job {
-    pub id: Id,
-    /// Who drives the peer.
-    pub engine: Commander,
+/// What the threads do.
+pub enum Job {
+    /// Join, and let the engine drive the peer.
+    Join(Id, Commander),
+    /// DELETE a session, then join as its successor.
+    End(Option<Ending>, Option<(Id, Commander)>),
 }
 
 /// The threads.
@@ -112,9 +113,15 @@ impl Joiners {
     }
 
     /// Starts a join as soon as a thread is free.
-    pub fn join(&self, job: Job) {
-        // The threads end only when this sender is dropped.
-        let _ = self.jobs.send(job);
+    pub fn join(&self, id: Id, engine: Commander) {
+        // The threads end only when all senders are dropped.
+        let _ = self.jobs.send(Job::Join(id, engine));
+    }
+
+    /// Has a peer leave, its session DELETEd and, if wanted, a successor join.
+    pub fn leave(&self, id: Id, engine: &Commander, successor: Option<Id>) {
+        let (jobs, next) = (self.jobs.clone(), successor.map(|id| (id, engine.clone())));
+        engine.tell(Command::Leave(id, Box::new(move |ending| drop(jobs.send(Job::End(ending, next))))));
     }
 
     /// Waits for the joins under way and gives up the others.
@@ -159,14 +166,21 @@ fn work(entrance: &Entrance, queue: &Mutex<Receiver<Job>>, outcomes: &Sender<Out
         if closing.load(Ordering::Relaxed) {
             return;
         }
-        match entrance.join(job.id) {
-            Ok(peer) => {
-                job.engine.tell(Command::Add(Box::new(peer)));
+        let (id, engine) = match job {
+            Job::Join(id, engine) => (id, engine),
+            Job::End(ending, next) => {
+                if let Some((url, bearer)) = ending {
+                    // A session that is gone already is ended too.
+                    let _ = entrance.client.delete(&url, bearer.as_deref());
+                }
+                let Some(next) = next else { continue };
+                next
             }
-            Err(failure) => {
-                // The receiver is the main thread; if it is gone the program is ending.
-                let _ = outcomes.send(Outcome::Failed(job.id, failure));
-            }
+        };
+        let joined = entrance.join(id).map(|peer| engine.tell(Command::Add(Box::new(peer))));
+        if let Err(failure) = joined {
+            // The receiver is the main thread; if it is gone the program is ending.
+            let _ = outcomes.send(Outcome::Failed(id, failure));
         }
     }
 }

@@ -24,6 +24,8 @@ mod picture;
 mod proc;
 mod progress;
 mod publisher;
+mod ramp;
+mod reading;
 mod received;
 mod report;
 mod require;
@@ -31,9 +33,11 @@ mod run;
 mod selftest;
 mod seq;
 mod srtp;
+mod stage;
 mod tally;
 #[cfg(test)]
 mod testing;
+mod upheaval;
 mod video;
 mod viewer;
 
@@ -108,8 +112,17 @@ fn conclude(plan: &Plan, report: &Report) -> Result<ExitCode, String> {
         std::fs::write(path, json + "\n")
             .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
+    if let Some(ramp) = &report.ramp {
+        let _ = writeln!(io::stdout(), "\n{}", ramp.words());
+    }
+    // A ramp is meant to miss its bars in the end; it must have held at all.
+    let bars = if plan.ramp && report.ramp.as_ref().is_some_and(|ramp| ramp.held > 0) {
+        &[]
+    } else {
+        &plan.bars[..]
+    };
     let misses: Vec<String> =
-        plan.bars.iter().flat_map(|bar| report.steps.iter().filter_map(|step| bar.missed_by(step))).collect();
+        bars.iter().flat_map(|bar| report.steps.iter().filter_map(|step| bar.missed_by(step))).collect();
     misses.iter().for_each(|miss| complain(&format!("missed {miss}")));
     report.ended_early.iter().for_each(|reason| complain(&format!("ended early: {reason}")));
     let fine = misses.is_empty() && report.ended_early.is_none();

@@ -63,6 +63,15 @@ pub struct Context {
     pub outcomes: Sender<Outcome>,
     /// Whole-frame latency of all viewers here, microseconds.
     pub latency: Histogram,
+    /// Longest pauses of the picture, one per viewer and swap of publishers, microseconds.
+    pub gaps: Histogram,
+}
+
+impl Context {
+    /// Nothing counted.
+    pub fn new(clock: WallClock, outcomes: Sender<Outcome>) -> Context {
+        Context { clock, outcomes, latency: Histogram::default(), gaps: Histogram::default() }
+    }
 }
 
 /// One peer.
@@ -164,6 +173,15 @@ impl Peer {
         match &self.role {
             Role::Publisher(publisher) => Some(publisher.window()),
             Role::Viewer(_) | Role::Light(_) => None,
+        }
+    }
+
+    /// The longest pause of the picture since this was last asked, if it is a viewer that has one.
+    pub fn take_longest_pause(&mut self, now: Instant) -> Option<Duration> {
+        match &mut self.role {
+            Role::Publisher(_) => None,
+            Role::Viewer(viewer) => viewer.take_longest_pause(now),
+            Role::Light(viewer) => viewer.take_longest_pause(now),
         }
     }
 

@@ -27,6 +27,8 @@ pub struct Report {
     pub stream: Option<Stream>,
     pub publishers: usize,
     pub steps: Vec<Step>,
+    /// `None` without `--ramp`.
+    pub ramp: Option<Ramp>,
     /// Why there are fewer steps than were asked for.
     pub ended_early: Option<String>,
 }
@@ -84,13 +86,66 @@ pub struct Step {
     pub plis: u64,
     /// PLI and FIR that publishers received.
     pub publisher_key_frame_requests: u64,
-    /// Joins of this step.
+    /// Joins of this step, before it was measured.
     pub joins: Joins,
+    /// `None` without `--churn`.
+    pub churn: Option<Churn>,
+    /// `None` without `--swap-every`.
+    pub swaps: Option<Swaps>,
     /// From the publisher's send call to the frame's last packet; `None` if no frame carries a time stamp.
     pub latency_ms: Option<LatencyMs>,
     /// `None` without `--pid`.
     pub server: Option<Server>,
     pub generator: Generator,
+}
+
+/// Viewers that left and joined while the step was measured.
+#[derive(Debug, Serialize)]
+pub struct Churn {
+    pub left: usize,
+    pub joins: Joins,
+}
+
+/// Publishers that ended and were followed by new ones while the step was measured.
+#[derive(Debug, Serialize)]
+pub struct Swaps {
+    pub swaps: usize,
+    /// Longest pause of the picture, of each viewer for each swap.
+    pub gap_p50_ms: Option<f64>,
+    pub gap_p95_ms: Option<f64>,
+    pub gap_max_ms: Option<f64>,
+}
+
+impl Swaps {
+    /// From pauses in microseconds.
+    pub fn of(swaps: usize, gaps: &Histogram) -> Swaps {
+        let ms = |share| gaps.quantile(share).map(|micros| micros as f64 / 1000.0);
+        Swaps { swaps, gap_p50_ms: ms(0.5), gap_p95_ms: ms(0.95), gap_max_ms: ms(1.0) }
+    }
+}
+
+/// How far a ramp came.
+#[derive(Debug, Serialize)]
+pub struct Ramp {
+    /// Viewers of the largest step that held; 0 if none did.
+    pub held: usize,
+    /// Viewers of the step that did not.
+    pub broke: Option<usize>,
+    /// Why.
+    pub reasons: Vec<String>,
+}
+
+impl Ramp {
+    /// One line.
+    pub fn words(&self) -> String {
+        let why = self.reasons.join("; ");
+        match (self.held, self.broke) {
+            (0, _) => format!("ramp: no step held: {why}"),
+            (held, Some(broke)) => format!("ramp: {held} viewers held, {broke} did not: {why}"),
+            (held, None) if why.is_empty() => format!("ramp: {held} viewers held, the most that are tried"),
+            (held, None) => format!("ramp: {held} viewers held, then: {why}"),
+        }
+    }
 }
 
 /// How the worst viewer fared.
@@ -130,8 +185,10 @@ pub struct Joins {
     pub connected_ms: Option<f64>,
     pub first_rtp_ms: Option<f64>,
     pub first_rtp_p95_ms: Option<f64>,
+    pub first_rtp_p99_ms: Option<f64>,
     pub first_key_frame_ms: Option<f64>,
     pub first_key_frame_p95_ms: Option<f64>,
+    pub first_key_frame_p99_ms: Option<f64>,
 }
 
 /// Latency of whole frames.
@@ -253,11 +310,27 @@ pub fn table(report: &Report) -> String {
         ("freezes (seconds)", |s| format!("{} ({:.1})", s.freezes, s.frozen_seconds)),
         ("join: answer ms", |s| shown(s.joins.answer_ms, 1)),
         ("join: connected ms", |s| shown(s.joins.connected_ms, 1)),
-        ("join: first RTP ms (p95)", |s| {
-            format!("{} ({})", shown(s.joins.first_rtp_ms, 1), shown(s.joins.first_rtp_p95_ms, 1))
+        ("join: first RTP p50/95/99", |s| {
+            let joins = &s.joins;
+            [joins.first_rtp_ms, joins.first_rtp_p95_ms, joins.first_rtp_p99_ms]
+                .map(|ms| shown(ms, 0))
+                .join(" / ")
         }),
-        ("join: key frame ms (p95)", |s| {
-            format!("{} ({})", shown(s.joins.first_key_frame_ms, 1), shown(s.joins.first_key_frame_p95_ms, 1))
+        ("join: key frame p50/95/99", |s| {
+            let joins = &s.joins;
+            [joins.first_key_frame_ms, joins.first_key_frame_p95_ms, joins.first_key_frame_p99_ms]
+                .map(|ms| shown(ms, 0))
+                .join(" / ")
+        }),
+        ("churn: left / joined / failed", |s| {
+            s.churn.as_ref().map_or("-".into(), |churn| {
+                format!("{} / {} / {}", churn.left, churn.joins.ok, churn.joins.failed)
+            })
+        }),
+        ("swap: gap ms p50 (max)", |s| {
+            s.swaps.as_ref().map_or("-".into(), |swaps| {
+                format!("{} ({})", shown(swaps.gap_p50_ms, 0), shown(swaps.gap_max_ms, 0))
+            })
         }),
         ("server CPU % of a core", |s| shown(s.server.as_ref().map(|s| s.cpu_pct_of_core), 1)),
         ("server CPU ns/packet", |s| shown(s.server.as_ref().and_then(|s| s.cpu_ns_per_packet), 0)),
@@ -272,7 +345,7 @@ pub fn table(report: &Report) -> String {
     for (name, cell) in rows {
         let cells: String = steps.iter().map(|step| format!("{:>20}", cell(step))).collect();
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{name:<26}{cells}");
+        let _ = writeln!(text, "{name:<29}{cells}");
     }
     text
 }
@@ -343,13 +416,14 @@ mod tests {
             stream: None,
             publishers: 1,
             steps,
+            ramp: None,
             ended_early: None,
         };
         let table = table(&report);
         assert!(table.starts_with("mode full, gro on\n"));
         let first = table.lines().nth(1).unwrap();
         assert_eq!(first.split_whitespace().collect::<Vec<_>>(), ["viewers", "10", "20"]);
-        assert!(table.contains("server CPU ns/packet                         -                   -"));
+        assert!(table.contains("server CPU ns/packet                            -                   -"));
     }
 
     #[test]

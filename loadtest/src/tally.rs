@@ -117,8 +117,10 @@ impl Tally {
             connected_ms: ms(|times| Some(times.connected), 0.5),
             first_rtp_ms: ms(|times| times.first_rtp, 0.5),
             first_rtp_p95_ms: ms(|times| times.first_rtp, 0.95),
+            first_rtp_p99_ms: ms(|times| times.first_rtp, 0.99),
             first_key_frame_ms: ms(|times| times.first_key_frame, 0.5),
             first_key_frame_p95_ms: ms(|times| times.first_key_frame, 0.95),
+            first_key_frame_p99_ms: ms(|times| times.first_key_frame, 0.99),
         }
     }
 }

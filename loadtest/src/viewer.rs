@@ -117,6 +117,11 @@ impl Viewer {
         true
     }
 
+    /// The longest pause of the picture since this was last asked.
+    pub fn take_longest_pause(&mut self, now: Instant) -> Option<Duration> {
+        self.freezes.take_longest(now)
+    }
+
     /// Starts a new measured window.
     pub fn begin_window(&mut self) {
         self.base = self.totals();

@@ -291,6 +291,11 @@ impl LightViewer {
         Some((packet, self.remote?))
     }
 
+    /// The longest pause of the picture since this was last asked.
+    pub fn take_longest_pause(&mut self, now: Instant) -> Option<Duration> {
+        self.freezes.take_longest(now)
+    }
+
     /// Starts a new measured window.
     pub fn begin_window(&mut self) {
         self.base = self.totals();

@@ -192,3 +192,35 @@ fn loss_behind_the_publisher_is_repaired_by_its_retransmissions() {
     let lost = step.lost_pct.unwrap();
     assert!(lost < 3.0 && step.frames > 80, "{lost} {step:?}");
 }
+
+#[test]
+fn viewers_that_come_and_go_leave_the_others_undisturbed() {
+    let server = Server::start(Faults::default());
+    let mut report = load(&server, "--viewers 4 --secs 3 --churn 2 --mode light --sample 5").unwrap();
+    let step = report.steps.remove(0);
+    let churn = step.churn.unwrap();
+    // Five have left by half a second before the end, and a sixth as it ends.
+    assert!((5..=6).contains(&churn.left) && churn.joins.failed == 0, "{churn:?}");
+    assert!(churn.joins.ok >= 3 && churn.joins.first_rtp_p99_ms.is_some(), "{churn:?}");
+    assert_eq!((step.viewers_joined, step.viewers_lost, step.lost_pct), (4, 0, Some(0.0)));
+    assert_eq!(server.deleted.load(Ordering::Relaxed), 5 + churn.left as u64);
+}
+
+#[test]
+fn a_swap_of_publishers_shows_as_a_gap_in_the_picture() {
+    let step = one_step(Faults::default(), "--viewers 2 --secs 4 --swap-every 1.5");
+    let swaps = step.swaps.unwrap();
+    assert_eq!(swaps.swaps, 2);
+    let (median, max) = (swaps.gap_p50_ms.unwrap(), swaps.gap_max_ms.unwrap());
+    // At least the time between two frames, at most what a join on loopback takes.
+    assert!((30.0..1500.0).contains(&median) && max >= median, "{swaps:?}");
+}
+
+#[test]
+fn a_ramp_ends_where_the_bar_is_missed() {
+    let server = Server::start(Faults { drop_per_mille: 50, ..Faults::default() });
+    let report = load(&server, "--viewers 2 --secs 2 --ramp --require loss<1%").unwrap();
+    let ramp = report.ramp.unwrap();
+    assert_eq!((ramp.held, ramp.broke, report.steps.len()), (0, Some(2), 1));
+    assert!(ramp.words().contains("no step held: loss<1%"), "{}", ramp.words());
+}

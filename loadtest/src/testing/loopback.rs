@@ -11,7 +11,6 @@ use str0m::RtcConfig;
 use crate::audio;
 use crate::clock::WallClock;
 use crate::engine::{Collected, Command, Engine};
-use crate::histogram::Histogram;
 use crate::negotiation::Connecting;
 use crate::peer::{Context, Id, JoinTimes, Outcome, Peer, Role};
 use crate::publisher::{self, Media, Publisher};
@@ -45,7 +44,7 @@ fn pair() -> Pair {
     let (tell, outcomes) = mpsc::channel();
     let clock = WallClock::new();
     let engine = |name: &str| {
-        let context = Context { clock, outcomes: tell.clone(), latency: Histogram::default() };
+        let context = Context::new(clock, tell.clone());
         Engine::start(name.into(), context).unwrap()
     };
     let media = media();
@@ -119,7 +118,7 @@ fn a_viewer_whose_publisher_leaves_is_reported_as_lost() {
 #[test]
 fn a_join_that_nobody_answers_fails_with_its_cause() {
     let (tell, outcomes) = mpsc::channel();
-    let context = Context { clock: WallClock::new(), outcomes: tell, latency: Histogram::default() };
+    let context = Context::new(WallClock::new(), tell);
     let engine = Engine::start("alone".into(), context).unwrap();
     let media = media();
     let (offered, mids) = publisher::offer(&media, LOOPBACK).unwrap();

@@ -105,6 +105,26 @@ struct Client {
     publishes: bool,
     mids: Vec<(MediaKind, Mid)>,
     wake: Instant,
+    /// Continues the numbers over a change of publisher: video, audio.
+    numbering: [Numbering; 2],
+}
+
+#[derive(Default)]
+struct Numbering {
+    publisher: Option<usize>,
+    ahead: u64,
+    highest: u64,
+}
+
+impl Numbering {
+    fn number(&mut self, publisher: usize, seq: u64) -> u64 {
+        if self.publisher.replace(publisher) != Some(publisher) {
+            self.ahead = (self.highest + 1).wrapping_sub(seq);
+        }
+        let number = seq.wrapping_add(self.ahead);
+        self.highest = self.highest.max(number);
+        number
+    }
 }
 
 impl Client {
@@ -170,7 +190,13 @@ impl Forwarder {
         rtc.add_local_candidate(Candidate::host(self.local, "udp").unwrap());
         let answer = rtc.sdp_api().accept_offer(SdpOffer::from_sdp_string(&request.offer).unwrap()).unwrap();
         let wake = Instant::now();
-        self.clients.push(Client { rtc, publishes: request.publishes, mids: Vec::new(), wake });
+        self.clients.push(Client {
+            rtc,
+            publishes: request.publishes,
+            mids: Vec::new(),
+            wake,
+            numbering: Default::default(),
+        });
         request.reply.send(answer.to_sdp_string()).unwrap();
     }
 
@@ -219,10 +245,11 @@ impl Forwarder {
         for client in self.clients.iter_mut().filter(|client| !client.publishes && client.rtc.is_connected())
         {
             let (Some(mid), Some(pt)) = (client.mid(kind), client.pt(kind)) else { continue };
+            let number = client.numbering[usize::from(!video)].number(from, *packet.seq_no);
             let mut api = client.rtc.direct_api();
             let Some(stream) = api.stream_tx_by_mid(mid, None) else { continue };
             let write =
-                RtpWrite::new(pt, packet.seq_no, packet.header.timestamp, now, packet.payload.clone());
+                RtpWrite::new(pt, number.into(), packet.header.timestamp, now, packet.payload.clone());
             stream.write_rtp(write.marker(packet.header.marker).nackable(nackable));
             client.wake = now;
         }
