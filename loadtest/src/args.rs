@@ -92,6 +92,19 @@ pub struct Args {
     /// Accept any TLS certificate
     #[arg(long)]
     insecure: bool,
+    /// What publishers send; VP8 is a committed loop of 320x180 at 200 kbit/s and carries no time, so there is no
+    /// latency
+    #[arg(long, value_enum, default_value_t = VideoCodec::H264)]
+    codec: VideoCodec,
+    /// Publish H264 in three layers, with rids q, h and f: a quarter, half and the whole of --size
+    #[arg(long)]
+    simulcast: bool,
+    /// Publish and judge sound alone
+    #[arg(long)]
+    audio_only: bool,
+    /// Whether a frame leaves at once, as from OBS, or evenly, as from a browser
+    #[arg(long, value_enum, default_value_t = Pace::Burst)]
+    pace: Pace,
     /// Size of the picture
     #[arg(long, value_name = "WxH", default_value = "1280x720", value_parser = parse_size)]
     size: (usize, usize),
@@ -142,6 +155,31 @@ impl Mode {
     }
 }
 
+/// What publishers send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum VideoCodec {
+    H264,
+    Vp8,
+}
+
+/// How a frame's packets leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Pace {
+    /// All at once
+    Burst,
+    /// Every 5 ms, at two and a half times the bitrate
+    Browser,
+}
+
+/// What each publisher's video is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Picture {
+    None,
+    H264,
+    Simulcast,
+    Vp8,
+}
+
 /// On or off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Switch {
@@ -184,7 +222,10 @@ pub struct Plan {
     /// Threads that carry viewers.
     pub threads: usize,
     pub insecure: bool,
+    /// Size and rate of H264.
     pub video: VideoSettings,
+    pub picture: Picture,
+    pub pace: Pace,
 }
 
 impl Args {
@@ -203,6 +244,13 @@ impl Args {
                 bitrate: self.bitrate,
                 gop_frames: (self.gop * f64::from(self.fps)).round() as u32,
             },
+            picture: match (self.audio_only, self.simulcast, self.codec) {
+                (true, ..) => Picture::None,
+                (_, true, _) => Picture::Simulcast,
+                (.., VideoCodec::Vp8) => Picture::Vp8,
+                (.., VideoCodec::H264) => Picture::H264,
+            },
+            pace: self.pace,
             publishers: if self.whip.is_some() { self.publishers } else { 0 },
             steps: if self.whep.is_some() { self.viewers } else { vec![0] },
             whip: self.whip,
@@ -247,6 +295,10 @@ impl Args {
             (self.secs == 0, "--secs must be at least 1"),
             (self.join_timeout == 0, "--join-timeout must be at least 1"),
             (!positive(self.join_rate), "--join-rate must be above 0"),
+            (
+                self.simulcast && (self.audio_only || self.codec == VideoCodec::Vp8),
+                "--simulcast is H264: leave out --audio-only and --codec vp8",
+            ),
             (self.sample == 0, "--sample must be at least 1"),
             (self.impair_every == 0, "--impair-every must be at least 1"),
             (self.churn.is_some_and(|rate| !positive(rate)), "--churn must be above 0"),

@@ -40,6 +40,8 @@ pub struct Entrance {
     pub gro: bool,
     /// One packet in so many is opened by light viewers; `None` has full ones.
     pub light_every: Option<u64>,
+    /// Whether a viewer has joined only with a key frame.
+    pub expects_video: bool,
     pub network: Network,
     pub clock: WallClock,
 }
@@ -218,7 +220,8 @@ impl Entrance {
         let call = self.call(self.whep.as_deref(), index % self.publishers.max(1) + 1, &offered.offer)?;
         let sampling = Sampling { every, phase: index as u64 };
         let joined = offered.answered(&call.session.answer).map(|connecting| {
-            let viewer = LightViewer::new(&connecting.rtc, connecting.keys.clone(), sampling);
+            let viewer =
+                LightViewer::new(&connecting.rtc, connecting.keys.clone(), sampling, self.expects_video);
             (connecting, Role::Light(Box::new(viewer)))
         });
         self.seat(id, call, joined)
@@ -228,7 +231,7 @@ impl Entrance {
         let (offered, video_mid) = viewer::offer(self.viewer_ip)?;
         let call = self.call(self.whep.as_deref(), index % self.publishers.max(1) + 1, &offered.offer)?;
         let joined = offered.answered(&call.session.answer).map(|connecting| {
-            let viewer = Viewer::new(&connecting.rtc, video_mid);
+            let viewer = Viewer::new(&connecting.rtc, video_mid, self.expects_video);
             (connecting, Role::Viewer(Box::new(viewer)))
         });
         self.seat(id, call, joined)

@@ -37,9 +37,11 @@ mod stage;
 mod tally;
 #[cfg(test)]
 mod testing;
+mod track;
 mod upheaval;
 mod video;
 mod viewer;
+mod vp8_loop;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

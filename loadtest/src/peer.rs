@@ -366,10 +366,15 @@ impl Peer {
         if self.progress.joined {
             return;
         }
-        let (first_rtp, first_key_frame) = self.firsts();
-        if let (Some(rtp), Some(key_frame)) = (first_rtp, first_key_frame) {
-            let started = self.progress.started;
-            self.joined(context, Some(rtp - started), Some(key_frame - started));
+        let has_joined = match &self.role {
+            Role::Viewer(viewer) => viewer.has_joined(),
+            Role::Light(viewer) => viewer.has_joined(),
+            Role::Publisher(_) => false,
+        };
+        if has_joined {
+            let (rtp, key_frame) = self.firsts();
+            let since = |at: Instant| at - self.progress.started;
+            self.joined(context, rtp.map(since), key_frame.map(since));
         }
     }
 

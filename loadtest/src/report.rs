@@ -38,10 +38,12 @@ pub struct Report {
 pub struct Stream {
     pub video: &'static str,
     pub audio: &'static str,
+    /// Encodings of the picture; 3 for simulcast.
+    pub layers: usize,
     pub width: usize,
     pub height: usize,
     pub fps: u32,
-    /// Bits per second of RTP payload, video, as really sent.
+    /// Bits per second of RTP payload, video, as really sent, all layers.
     pub video_bps: f64,
     /// RTP packets per second, video and audio.
     pub packets_per_second: f64,

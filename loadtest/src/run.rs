@@ -5,17 +5,20 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::args::Plan;
+use crate::args::{Pace, Picture, Plan};
 use crate::audio;
 use crate::proc;
-use crate::publisher::Media;
+use crate::publisher::{Layer, Media};
 use crate::ramp;
 use crate::report::{Report, Stream};
 use crate::stage::{Stage, say};
-use crate::video::VideoLoop;
+use crate::video::{VideoError, VideoLoop, VideoSettings};
+use crate::vp8_loop;
 
 /// Open files beside the sockets of peers: HTTP connections, polls, the terminal.
 const OTHER_FILES: u64 = 200;
+/// A layer below this is no picture any more, bits per second.
+const MIN_LAYER_BITRATE: u32 = 100_000;
 
 /// Does what the plan says, until `interrupted` becomes true; an error is the one line that the user needs.
 pub fn run(plan: &Plan, screen: &mut dyn Write, interrupted: &Arc<AtomicBool>) -> Result<Report, String> {
@@ -63,36 +66,74 @@ fn encode(plan: &Plan, screen: &mut dyn Write) -> Result<Option<Arc<Media>>, Str
     if plan.publishers == 0 {
         return Ok(None);
     }
-    let video = VideoLoop::encode(plan.video).map_err(|error| error.to_string())?;
-    say(
-        screen,
-        format_args!(
-            "stream: H264 {}x{} {}/s, {:.2} Mbit/s in {:.0} packets/s, key frame every {:.1} s; Opus",
-            plan.video.width,
-            plan.video.height,
-            plan.video.fps,
-            video.bitrate() / 1e6,
-            video.packet_rate(),
-            gop_seconds(&video),
-        ),
-    );
-    Ok(Some(Arc::new(Media { video, audio: audio::opus_loop() })))
+    let video = layers(plan).map_err(|error| error.to_string())?;
+    let media = Media { video, audio: audio::opus_loop(), paced: plan.pace == Pace::Browser };
+    for layer in &media.video {
+        let (video, settings) = (&layer.video, layer.video.settings);
+        say(
+            screen,
+            format_args!(
+                "stream{}: {} {}x{} {}/s, {:.2} Mbit/s in {:.0} packets/s, key frame every {:.1} s; Opus",
+                layer.rid.map_or(String::new(), |rid| format!(" {rid}")),
+                codec_name(video),
+                settings.width,
+                settings.height,
+                settings.fps,
+                video.bitrate() / 1e6,
+                video.packet_rate(),
+                gop_seconds(video),
+            ),
+        );
+    }
+    if media.video.is_empty() {
+        say(screen, format_args!("stream: Opus, {:.0} packets/s", media.packet_rate()));
+    }
+    Ok(Some(Arc::new(media)))
+}
+
+/// What each publisher shows, the smallest layer first.
+fn layers(plan: &Plan) -> Result<Vec<Layer>, VideoError> {
+    let whole = plan.video;
+    let scaled = |rid, divisor: usize, share: u32| {
+        let side = |pixels: usize| (pixels / divisor).next_multiple_of(2);
+        let (width, height) = (side(whole.width), side(whole.height));
+        let bitrate = (whole.bitrate / share).max(MIN_LAYER_BITRATE.min(whole.bitrate));
+        let video = VideoLoop::encode(VideoSettings { width, height, bitrate, ..whole })?;
+        Ok(Layer { rid, video: Arc::new(video) })
+    };
+    match plan.picture {
+        Picture::None => Ok(Vec::new()),
+        Picture::Vp8 => Ok(vec![Layer { rid: None, video: Arc::new(vp8_loop::load()) }]),
+        Picture::H264 => Ok(vec![scaled(None, 1, 1)?]),
+        // Bitrates about as a browser divides them.
+        Picture::Simulcast => [("q", 4, 16), ("h", 2, 4), ("f", 1, 1)]
+            .into_iter()
+            .map(|(rid, divisor, share)| scaled(Some(rid), divisor, share))
+            .collect(),
+    }
+}
+
+fn codec_name(video: &VideoLoop) -> &'static str {
+    if video.profile_level_id.is_some() { "H264" } else { "VP8" }
 }
 
 fn gop_seconds(video: &VideoLoop) -> f64 {
     f64::from(video.settings.gop_frames) / f64::from(video.settings.fps)
 }
 
+/// The largest layer stands for all, but the packets of all are counted.
 fn stream_of(media: &Media) -> Stream {
-    let settings = media.video.settings;
+    let video = media.video.last().map(|layer| &layer.video);
+    let settings = video.map(|video| video.settings);
     Stream {
-        video: "H264",
+        video: video.map_or("none", |video| codec_name(video)),
         audio: "Opus",
-        width: settings.width,
-        height: settings.height,
-        fps: settings.fps,
-        video_bps: media.video.bitrate(),
-        packets_per_second: media.video.packet_rate() + 1000.0 / f64::from(audio::PACKET_MS),
-        gop_seconds: gop_seconds(&media.video),
+        layers: media.video.len(),
+        width: settings.map_or(0, |settings| settings.width),
+        height: settings.map_or(0, |settings| settings.height),
+        fps: settings.map_or(0, |settings| settings.fps),
+        video_bps: media.video.iter().map(|layer| layer.video.bitrate()).sum(),
+        packets_per_second: media.packet_rate(),
+        gop_seconds: video.map_or(0.0, |video| gop_seconds(video)),
     }
 }

@@ -120,7 +120,7 @@ impl SelfTest {
         let _ = keys.set(agreed(true));
         sender.payload_type = h264_payload_type(&rtc).ok_or("no H264 is configured")?;
         let sampling = Sampling { every: self.sample, phase: index as u64 };
-        let mut viewer = LightViewer::new(&rtc, keys.clone(), sampling);
+        let mut viewer = LightViewer::new(&rtc, keys.clone(), sampling, true);
         viewer.connected().map_err(|error| error.to_string())?;
         let local = candidate.addr();
         sender.viewers.push(SockaddrStorage::from(local));

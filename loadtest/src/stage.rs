@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use crate::args::{Plan, local_ip_towards};
+use crate::args::{Picture, Plan, local_ip_towards};
 use crate::clock::WallClock;
 use crate::engine::{Collected, Command, Engine};
 use crate::http::Client;
@@ -72,6 +72,7 @@ impl Stage {
             timeout: plan.join_timeout,
             gro: plan.gro,
             light_every: plan.light_every,
+            expects_video: plan.picture != Picture::None,
             network: plan.network,
             clock,
         };

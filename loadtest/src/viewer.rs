@@ -31,6 +31,8 @@ const MAX_STREAMS: usize = 16;
 /// One viewer.
 pub struct Viewer {
     video_mid: Mid,
+    /// Whether a join is done only with a key frame.
+    expects_video: bool,
     codecs: HashMap<Pt, Codec>,
     streams: HashMap<u32, SeqWindow>,
     /// SSRC of the last video packet, and its jitter.
@@ -64,10 +66,11 @@ pub fn offer(ip: IpAddr) -> Result<(Offered, Mid), Failure> {
 
 impl Viewer {
     /// Watches what `rtc` has agreed on.
-    pub fn new(rtc: &Rtc, video_mid: Mid) -> Self {
+    pub fn new(rtc: &Rtc, video_mid: Mid, expects_video: bool) -> Self {
         let codecs = rtc.codec_config().params().iter().map(|p| (p.pt(), p.spec().codec)).collect();
         Viewer {
             video_mid,
+            expects_video,
             codecs,
             streams: HashMap::new(),
             video: None,
@@ -79,6 +82,11 @@ impl Viewer {
             window: Received::default(),
             base: (0, 0),
         }
+    }
+
+    /// Whether all that is expected has come.
+    pub fn has_joined(&self) -> bool {
+        self.first_key_frame.is_some() || !self.expects_video && self.first_rtp.is_some()
     }
 
     /// When the first RTP packet came.

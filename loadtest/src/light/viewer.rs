@@ -43,6 +43,8 @@ pub struct Sampling {
 /// One viewer.
 pub struct LightViewer {
     sampling: Sampling,
+    /// Whether a join is done only with a key frame.
+    expects_video: bool,
     codecs: [Option<Codec>; 128],
     slot: KeySlot,
     keys: Option<(Direction, Direction)>,
@@ -92,13 +94,14 @@ fn without_repair(params: str0m::format::PayloadParams) -> str0m::format::Payloa
 
 impl LightViewer {
     /// Watches what `rtc` has agreed on, once the handshake has filled the slot.
-    pub fn new(rtc: &Rtc, slot: KeySlot, sampling: Sampling) -> LightViewer {
+    pub fn new(rtc: &Rtc, slot: KeySlot, sampling: Sampling, expects_video: bool) -> LightViewer {
         let mut codecs = [None; 128];
         for params in rtc.codec_config().params() {
             codecs[usize::from(*params.pt() & 0x7f)] = Some(params.spec().codec);
         }
         LightViewer {
             sampling,
+            expects_video,
             codecs,
             slot,
             keys: None,
@@ -120,6 +123,11 @@ impl LightViewer {
         let agreed = self.slot.get().ok_or(Failure::Srtp("none".into()))?;
         self.keys = srtp::directions(agreed);
         self.keys.is_some().then_some(()).ok_or_else(|| Failure::Srtp(agreed.profile.to_string()))
+    }
+
+    /// Whether all that is expected has come.
+    pub fn has_joined(&self) -> bool {
+        self.first_key_frame.is_some() || !self.expects_video && self.first_rtp.is_some()
     }
 
     /// When the first RTP packet came.
@@ -200,9 +208,9 @@ impl LightViewer {
             self.next_report = Some(now + PLI_INTERVAL);
         }
         let arrived_us = context.clock.micros(now);
+        let every = if self.has_joined() { self.sampling.every } else { 1 };
         let stream = &mut self.streams[at];
         stream.jitter.packet(header.time, arrived_us, stream.clock_rate);
-        let every = if self.first_key_frame.is_none() { 1 } else { self.sampling.every };
         let by_number = (extended + self.sampling.phase).is_multiple_of(every);
         if !stream.video {
             if by_number {
@@ -280,7 +288,7 @@ impl LightViewer {
         let _ = self.next_report.filter(|due| *due <= now)?;
         let blocks: Vec<_> = self.streams.iter_mut().map(|stream| stream.report(now)).collect();
         let mut packet = rtcp::receiver_report(self.ssrc, &blocks);
-        let waiting = self.first_key_frame.is_none();
+        let waiting = !self.has_joined();
         self.next_report = Some(now + if waiting { PLI_INTERVAL } else { REPORT_INTERVAL });
         if let (true, Some(media)) = (waiting, self.video_ssrc) {
             rtcp::add_pli(&mut packet, self.ssrc, media);

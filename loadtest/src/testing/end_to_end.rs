@@ -224,3 +224,32 @@ fn a_ramp_ends_where_the_bar_is_missed() {
     assert_eq!((ramp.held, ramp.broke, report.steps.len()), (0, Some(2), 1));
     assert!(ramp.words().contains("no step held: loss<1%"), "{}", ramp.words());
 }
+
+#[test]
+fn sound_alone_is_judged_without_waiting_for_a_picture() {
+    for mode in ["full", "light"] {
+        let more = format!("--audio-only --viewers 2 --secs 2 --mode {mode}");
+        let step = one_step(Faults::default(), &more);
+        let per_viewer = step.delivered_packets_per_second / 2.0;
+        assert!((45.0..55.0).contains(&per_viewer) && step.lost_pct == Some(0.0), "{mode}: {step:?}");
+        assert_eq!((step.frames, step.latency_ms.is_none()), (0, true), "{mode}");
+    }
+}
+
+#[test]
+fn vp8_is_played_and_has_no_latency() {
+    for mode in ["full", "light"] {
+        let step = one_step(Faults::default(), &format!("--codec vp8 --viewers 2 --secs 2 --mode {mode}"));
+        assert!((110..=130).contains(&step.frames) && step.lost_pct == Some(0.0), "{mode}: {step:?}");
+        assert!(step.latency_ms.is_none(), "{mode}");
+    }
+}
+
+#[test]
+fn a_paced_publisher_sends_the_same_but_takes_its_time() {
+    let step = one_step(Faults::default(), "--pace browser --viewers 1 --secs 2");
+    assert!((55..=65).contains(&step.frames) && step.lost_pct == Some(0.0), "{step:?}");
+    // Frames are about 4 kB, of which the pacer lets 1.6 kB go every 5 ms.
+    let latency = step.latency_ms.unwrap();
+    assert!(latency.p50 > 4.5, "{latency:?}");
+}

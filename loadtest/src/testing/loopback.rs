@@ -13,7 +13,7 @@ use crate::clock::WallClock;
 use crate::engine::{Collected, Command, Engine};
 use crate::negotiation::Connecting;
 use crate::peer::{Context, Id, JoinTimes, Outcome, Peer, Role};
-use crate::publisher::{self, Media, Publisher};
+use crate::publisher::{self, Layer, Media, Publisher};
 use crate::video::{VideoLoop, VideoSettings};
 use crate::viewer::Viewer;
 
@@ -27,7 +27,8 @@ struct Pair {
 
 fn media() -> Arc<Media> {
     let settings = VideoSettings { width: 320, height: 180, fps: 30, bitrate: 1_000_000, gop_frames: 30 };
-    Arc::new(Media { video: VideoLoop::encode(settings).unwrap(), audio: audio::opus_loop() })
+    let video = Arc::new(VideoLoop::encode(settings).unwrap());
+    Arc::new(Media { video: vec![Layer { rid: None, video }], audio: audio::opus_loop(), paced: false })
 }
 
 fn viewing_rtc() -> str0m::Rtc {
@@ -54,7 +55,7 @@ fn pair() -> Pair {
     let now = Instant::now();
     let give_up = now + Duration::from_secs(10);
     let publisher = Publisher::new(media, clock, &publishing.rtc, &mids, 0.0).unwrap();
-    let viewer = Box::new(Viewer::new(&viewing.rtc, mids.video()));
+    let viewer = Box::new(Viewer::new(&viewing.rtc, mids.video().unwrap(), true));
     let pair = Pair { publisher: engine("publisher"), viewer: engine("viewer"), outcomes };
     let add = |engine: &Engine, id, connecting, role| {
         let peer = Peer::new(id, connecting, role, now, give_up);
@@ -140,4 +141,15 @@ fn a_join_that_nobody_answers_fails_with_its_cause() {
     }
     drop(silent);
     engine.stop();
+}
+
+#[test]
+fn a_simulcast_offer_names_three_layers_and_each_is_played() {
+    let settings = VideoSettings { width: 320, height: 180, fps: 30, bitrate: 200_000, gop_frames: 30 };
+    let video = Arc::new(VideoLoop::encode(settings).unwrap());
+    let layer = |rid| Layer { rid: Some(rid), video: video.clone() };
+    let media = Media { video: ["q", "h", "f"].map(layer).into(), audio: audio::opus_loop(), paced: false };
+    let (offered, _) = publisher::offer(&media, LOOPBACK).unwrap();
+    assert!(offered.offer.contains("a=simulcast:send q;h;f\r\n"), "{}", offered.offer);
+    assert_eq!(offered.offer.matches("a=rid:").count(), 3);
 }
