@@ -67,6 +67,9 @@ pub struct Args {
     /// Write the result to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write the result to this file as a page with charts
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Exit with 1 unless these hold, such as loss<0.1%,p99<50ms
     #[arg(long, value_name = "BAR[,BAR…]", value_delimiter = ',')]
     require: Vec<Bar>,
@@ -133,6 +136,13 @@ pub enum Other {
         /// One packet, and one frame, in so many is decrypted and checked
         #[arg(long, value_name = "N", default_value_t = 50)]
         sample: u64,
+    },
+    /// Show how one result differs from another
+    Compare {
+        /// What --json wrote first
+        before: PathBuf,
+        /// What --json wrote then
+        after: PathBuf,
     },
 }
 
@@ -209,6 +219,7 @@ pub struct Plan {
     pub measured: Duration,
     pub pids: Vec<u32>,
     pub json: Option<PathBuf>,
+    pub html: Option<PathBuf>,
     pub bars: Vec<Bar>,
     /// Between two joins.
     pub join_interval: Duration,
@@ -268,6 +279,7 @@ impl Args {
             measured: Duration::from_secs(self.secs),
             pids: self.pid,
             json: self.json,
+            html: self.html,
             bars: if self.ramp && self.require.is_empty() { ramp_bars() } else { self.require },
             join_interval: Duration::from_secs_f64(1.0 / self.join_rate),
             join_timeout: Duration::from_secs(self.join_timeout),

@@ -4,12 +4,14 @@
 mod args;
 mod audio;
 mod clock;
+mod compare;
 mod dtls;
 mod engine;
 mod failure;
 mod frames;
 mod freeze;
 mod histogram;
+mod html;
 mod http;
 mod impair;
 mod inbox;
@@ -44,6 +46,7 @@ mod viewer;
 mod vp8_loop;
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -89,6 +92,12 @@ fn do_other(other: Other) -> Result<(), String> {
             let test = SelfTest { viewers: viewers.max(1), gro: gro == Switch::On, sample: sample.max(1) };
             test.run(&mut io::stdout())
         }
+        Other::Compare { before, after } => {
+            let text = compare::files(&before, &after)?;
+            // A closed pipe has read enough.
+            let _ = write!(io::stdout(), "{text}");
+            Ok(())
+        }
     }
 }
 
@@ -106,13 +115,19 @@ fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "uringcast-loadtest: {line}");
 }
 
+fn save(path: &Path, text: &str) -> Result<(), String> {
+    std::fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
+}
+
 fn conclude(plan: &Plan, report: &Report) -> Result<ExitCode, String> {
     // A closed pipe does not keep the JSON from being written.
     let _ = write!(io::stdout(), "\n{}", table(report));
     if let Some(path) = &plan.json {
         let json = serde_json::to_string_pretty(report).map_err(|error| error.to_string())?;
-        std::fs::write(path, json + "\n")
-            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        save(path, &(json + "\n"))?;
+    }
+    if let Some(path) = &plan.html {
+        save(path, &html::page(report))?;
     }
     if let Some(ramp) = &report.ramp {
         let _ = writeln!(io::stdout(), "\n{}", ramp.words());

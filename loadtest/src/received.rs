@@ -25,7 +25,7 @@ pub struct Received {
     pub frozen_us: u64,
     /// PLIs sent.
     pub plis: u64,
-    /// Times that the video's SSRC or the picture's size changed.
+    /// Times that the video's SSRC changed, or for full viewers the picture's size.
     pub switches: u64,
     /// Packets that were decrypted and checked.
     pub checked: u64,

@@ -16,7 +16,7 @@ const MACHINE_LIMIT_PCT: f64 = 95.0;
 const LATE_LIMIT: f64 = 0.05;
 
 /// The whole run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Report {
     pub tool: &'static str,
     pub version: &'static str,
@@ -75,7 +75,7 @@ pub struct Step {
     pub bad_packets: u64,
     /// Interarrival jitter of the video (RFC 3550), mean over viewers.
     pub jitter_ms: Option<f64>,
-    /// Changes of the video's SSRC or of the picture's size, sum over viewers.
+    /// Changes of the video's SSRC or, in full mode, of the picture's size, sum over viewers.
     pub layer_switches: u64,
     pub delivered_packets: u64,
     pub delivered_packets_per_second: f64,
@@ -286,10 +286,12 @@ pub fn quantile_ms(values: &mut [std::time::Duration], share: f64) -> Option<f64
     values.get(rank - 1).map(|value| value.as_secs_f64() * 1000.0)
 }
 
-/// The table at the end: a column per step.
-pub fn table(report: &Report) -> String {
-    type Cell = fn(&Step) -> String;
-    let rows: &[(&str, Cell)] = &[
+/// What a step shows in one row of a table.
+pub type Cell = fn(&Step) -> String;
+
+/// The rows of every table of a report.
+pub fn rows() -> &'static [(&'static str, Cell)] {
+    &[
         ("viewers", |s| format!("{}", s.viewers)),
         ("joined / failed / lost", |s| {
             format!("{} / {} / {}", s.viewers_joined, s.joins.failed, s.viewers_lost)
@@ -341,10 +343,14 @@ pub fn table(report: &Report) -> String {
         ("generator busy %", |s| {
             format!("{:.0}{}", s.generator.busy_pct, if s.generator.bottleneck { " LIMIT" } else { "" })
         }),
-    ];
+    ]
+}
+
+/// The table at the end: a column per step.
+pub fn table(report: &Report) -> String {
     let Report { mode, gro, steps, .. } = report;
     let mut text = format!("mode {mode}, gro {}\n", if *gro { "on" } else { "off" });
-    for (name, cell) in rows {
+    for (name, cell) in rows() {
         let cells: String = steps.iter().map(|step| format!("{:>20}", cell(step))).collect();
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{name:<29}{cells}");

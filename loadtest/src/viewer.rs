@@ -17,7 +17,7 @@ use crate::freeze::FreezeMeter;
 use crate::jitter::Jitter;
 use crate::negotiation::Offered;
 use crate::packet::h264::{self, KeyMark};
-use crate::packet::{sei, vp8};
+use crate::packet::{sei, size, vp8};
 use crate::peer::Context;
 use crate::received::Received;
 use crate::seq::{Arrival, SeqWindow};
@@ -37,6 +37,8 @@ pub struct Viewer {
     streams: HashMap<u32, SeqWindow>,
     /// SSRC of the last video packet, and its jitter.
     video: Option<(u32, Jitter)>,
+    /// Width and height of the picture.
+    size: Option<(u32, u32)>,
     frames: Frames,
     freezes: FreezeMeter,
     first_rtp: Option<Instant>,
@@ -74,6 +76,7 @@ impl Viewer {
             codecs,
             streams: HashMap::new(),
             video: None,
+            size: None,
             frames: Frames::default(),
             freezes: FreezeMeter::default(),
             first_rtp: None,
@@ -161,6 +164,7 @@ impl Viewer {
         let codec = self.codecs.get(&packet.header.payload_type);
         if let Some(codec) = codec.copied().filter(|codec| codec.is_video()) {
             self.note_video(*packet.header.ssrc, packet.header.timestamp, context.clock.micros(now));
+            self.note_size(&packet.payload, codec);
             let packet = describe(packet, codec);
             let Viewer { frames, freezes, first_key_frame, window, .. } = self;
             frames.insert(packet, now, |frame| {
@@ -178,6 +182,20 @@ impl Viewer {
         }
         jitter.packet(time, arrived_us, video::CLOCK_RATE);
         self.video = Some((ssrc, jitter));
+    }
+
+    /// A key frame says how large the picture is from now on.
+    fn note_size(&mut self, payload: &[u8], codec: Codec) {
+        let size = match codec {
+            Codec::H264 => size::of_h264(payload),
+            Codec::Vp8 => size::of_vp8(payload),
+            _ => None,
+        };
+        if let Some(size) = size
+            && self.size.replace(size).is_some_and(|before| before != size)
+        {
+            self.window.switches += 1;
+        }
     }
 
     /// Says whether the packet is new.

@@ -16,15 +16,20 @@ pub fn payloads_of(frame: &[u8]) -> Vec<Arc<[u8]>> {
     frame.chunks(MAX_PAYLOAD - 1).enumerate().map(payload).collect()
 }
 
-/// Whether this payload starts a key frame: the first partition's start, with the P bit of the frame header
-/// clear (RFC 7741 sections 4.2 and 4.3).
+/// Whether this payload starts a key frame.
 pub fn starts_key_frame(payload: &[u8]) -> bool {
-    let Some((&first, rest)) = payload.split_first() else { return false };
+    key_frame(payload).is_some()
+}
+
+/// The start of a key frame, if it is in this payload: the first partition's start, with the P bit of the frame
+/// header clear (RFC 7741 sections 4.2 and 4.3).
+pub fn key_frame(payload: &[u8]) -> Option<&[u8]> {
+    let (&first, rest) = payload.split_first()?;
     let starts_frame = first & 0x10 != 0 && first & 0x0f == 0;
     let extended = first & 0x80 != 0;
-    let skip = if extended { extension_len(rest) } else { Some(0) };
-    let header = skip.and_then(|skip| rest.get(skip));
-    starts_frame && header.is_some_and(|byte| byte & 0x01 == 0)
+    let frame = rest.get(if extended { extension_len(rest)? } else { 0 }..)?;
+    frame.first().filter(|byte| starts_frame && *byte & 0x01 == 0)?;
+    Some(frame)
 }
 
 fn extension_len(rest: &[u8]) -> Option<usize> {
