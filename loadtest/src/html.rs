@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::report::{Report, Step, rows};
+use crate::report::{Report, Step};
+use crate::table::rows;
 
 const WIDTH: f64 = 520.0;
 const HEIGHT: f64 = 220.0;

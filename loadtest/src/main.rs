@@ -36,6 +36,7 @@ mod selftest;
 mod seq;
 mod srtp;
 mod stage;
+mod table;
 mod tally;
 #[cfg(test)]
 mod testing;
@@ -54,8 +55,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::Parser;
 
 use crate::args::{Args, Other, Plan, Switch};
-use crate::report::{Report, table};
+use crate::report::Report;
 use crate::selftest::SelfTest;
+use crate::table::table;
 
 /// A figure missed its bar, or the run could not be done.
 const FAILED: u8 = 1;

@@ -50,7 +50,7 @@ pub struct JoinTimes {
 #[derive(Debug)]
 pub enum Outcome {
     /// A publisher is connected, or a viewer has its first key frame.
-    Joined(JoinTimes),
+    Joined(Id, JoinTimes),
     /// It never got that far.
     Failed(Id, Failure),
     /// It had joined and then lost its connection.
@@ -391,7 +391,7 @@ impl Peer {
         self.progress.joined = true;
         let connected = self.progress.connected.unwrap_or_default();
         let times = JoinTimes { answered: self.progress.answered, connected, first_rtp, first_key_frame };
-        report(context, Outcome::Joined(times));
+        report(context, Outcome::Joined(self.id, times));
     }
 
     fn check_join(&mut self, now: Instant, context: &Context) {

@@ -69,7 +69,7 @@ fn pair() -> Pair {
 impl Pair {
     fn wait_joined(&self) -> Vec<JoinTimes> {
         let next = || match self.outcomes.recv_timeout(Duration::from_secs(15)).unwrap() {
-            Outcome::Joined(times) => times,
+            Outcome::Joined(_, times) => times,
             other => panic!("{other:?}"),
         };
         vec![next(), next()]
