@@ -4,17 +4,21 @@ use std::net::{IpAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use ureq::http::Uri;
 
+use crate::impair::Impairments;
+use crate::join::Network;
 use crate::local::source_ip_towards;
 use crate::require::Bar;
 use crate::video::VideoSettings;
 
 /// Load generator for WHIP/WHEP servers: synthetic publishers and viewers, judged as a viewer sees them.
 #[derive(Debug, Parser)]
-#[command(name = "uringcast-loadtest", version)]
+#[command(name = "uringcast-loadtest", version, args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    pub command: Option<Other>,
     // clap takes "{n}" in a help text for a line break, so the texts describe it.
     /// WHIP endpoint to publish to; an n in braces becomes the publisher's number, from 1
     #[arg(long, value_name = "URL")]
@@ -35,6 +39,21 @@ pub struct Args {
     /// How viewers behave
     #[arg(long, value_enum, default_value_t = Mode::Full)]
     mode: Mode,
+    /// In light mode one packet, and one frame, in so many is decrypted and checked
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    sample: u64,
+    /// A bad network in front of viewers, such as loss=1%,delay=20ms,jitter=5ms,reorder=0.5%,rate=3mbit
+    #[arg(long, value_name = "WHAT=HOW[,…]")]
+    impair: Option<Impairments>,
+    /// --impair for every N-th viewer only
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    impair_every: usize,
+    /// A bad network behind publishers, written as --impair
+    #[arg(long, value_name = "WHAT=HOW[,…]")]
+    impair_publisher: Option<Impairments>,
+    /// The same seed impairs the same datagrams
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
     /// Receive a server's trains whole (UDP_GRO). On loopback "off" charges the server for taking them apart,
     /// which elsewhere a network card does
     #[arg(long, value_enum, default_value_t = Switch::On)]
@@ -48,12 +67,25 @@ pub struct Args {
     /// Write the result to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write the result to this file as a page with charts
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Exit with 1 unless these hold, such as loss<0.1%,p99<50ms
     #[arg(long, value_name = "BAR[,BAR…]", value_delimiter = ',')]
     require: Vec<Bar>,
     /// Viewers that start to join per second
     #[arg(long, value_name = "N", default_value_t = 100.0)]
     join_rate: f64,
+    /// Viewers that leave, and others that join, per second while a step is measured
+    #[arg(long, value_name = "N")]
+    churn: Option<f64>,
+    /// Every S seconds while a step is measured one publisher ends and a new one takes its place
+    #[arg(long, value_name = "S")]
+    swap_every: Option<f64>,
+    /// Start with --viewers and double until a bar of --require is missed (by default loss<0.1%, p99<100ms,
+    /// failed<=0) or the generator is the limit
+    #[arg(long)]
+    ramp: bool,
     /// Seconds after which a join without its first key frame has failed
     #[arg(long, value_name = "S", default_value_t = 15)]
     join_timeout: u64,
@@ -63,6 +95,19 @@ pub struct Args {
     /// Accept any TLS certificate
     #[arg(long)]
     insecure: bool,
+    /// What publishers send; VP8 is a committed loop of 320x180 at 200 kbit/s and carries no time, so there is no
+    /// latency
+    #[arg(long, value_enum, default_value_t = VideoCodec::H264)]
+    codec: VideoCodec,
+    /// Publish H264 in three layers, with rids q, h and f: a quarter, half and the whole of --size
+    #[arg(long)]
+    simulcast: bool,
+    /// Publish and judge sound alone
+    #[arg(long)]
+    audio_only: bool,
+    /// Whether a frame leaves at once, as from OBS, or evenly, as from a browser
+    #[arg(long, value_enum, default_value_t = Pace::Burst)]
+    pace: Pace,
     /// Size of the picture
     #[arg(long, value_name = "WxH", default_value = "1280x720", value_parser = parse_size)]
     size: (usize, usize),
@@ -77,11 +122,72 @@ pub struct Args {
     gop: f64,
 }
 
+/// What can be done instead of a run.
+#[derive(Debug, Subcommand)]
+pub enum Other {
+    /// Measure how many packets per second this machine's generator takes in; no server is needed
+    SelfTest {
+        /// Light viewers, all on one thread
+        #[arg(long, value_name = "N", default_value_t = 3000)]
+        viewers: usize,
+        /// Receive trains whole
+        #[arg(long, value_enum, default_value_t = Switch::On)]
+        gro: Switch,
+        /// One packet, and one frame, in so many is decrypted and checked
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        sample: u64,
+    },
+    /// Show how one result differs from another
+    Compare {
+        /// What --json wrote first
+        before: PathBuf,
+        /// What --json wrote then
+        after: PathBuf,
+    },
+}
+
 /// How viewers behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
     /// Every packet decrypted and put into frames, with NACK, RR, TWCC and PLI, as a player does
     Full,
+    /// For thousands: every packet counted from its header, a sample decrypted; RR, but no NACK and no TWCC
+    Light,
+}
+
+impl Mode {
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Full => "full",
+            Mode::Light => "light",
+        }
+    }
+}
+
+/// What publishers send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum VideoCodec {
+    H264,
+    Vp8,
+}
+
+/// How a frame's packets leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Pace {
+    /// All at once
+    Burst,
+    /// Every 5 ms, at two and a half times the bitrate
+    Browser,
+}
+
+/// What each publisher's video is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Picture {
+    None,
+    H264,
+    Simulcast,
+    Vp8,
 }
 
 /// On or off.
@@ -100,6 +206,10 @@ pub struct Plan {
     pub whep: Option<String>,
     /// Token, with `{n}`.
     pub bearer: Option<String>,
+    pub mode: Mode,
+    /// One packet in so many is opened by light viewers; `None` has full ones.
+    pub light_every: Option<u64>,
+    pub network: Network,
     /// Whether to receive trains whole.
     pub gro: bool,
     pub publishers: usize,
@@ -109,14 +219,24 @@ pub struct Plan {
     pub measured: Duration,
     pub pids: Vec<u32>,
     pub json: Option<PathBuf>,
+    pub html: Option<PathBuf>,
     pub bars: Vec<Bar>,
     /// Between two joins.
     pub join_interval: Duration,
     pub join_timeout: Duration,
+    /// Between two viewers that leave, if any do.
+    pub churn_interval: Option<Duration>,
+    /// Between two publishers that are replaced, if any are.
+    pub swap_interval: Option<Duration>,
+    /// Whether to double the first step until it breaks.
+    pub ramp: bool,
     /// Threads that carry viewers.
     pub threads: usize,
     pub insecure: bool,
+    /// Size and rate of H264.
     pub video: VideoSettings,
+    pub picture: Picture,
+    pub pace: Pace,
 }
 
 impl Args {
@@ -135,18 +255,37 @@ impl Args {
                 bitrate: self.bitrate,
                 gop_frames: (self.gop * f64::from(self.fps)).round() as u32,
             },
+            picture: match (self.audio_only, self.simulcast, self.codec) {
+                (true, ..) => Picture::None,
+                (_, true, _) => Picture::Simulcast,
+                (.., VideoCodec::Vp8) => Picture::Vp8,
+                (.., VideoCodec::H264) => Picture::H264,
+            },
+            pace: self.pace,
             publishers: if self.whip.is_some() { self.publishers } else { 0 },
             steps: if self.whep.is_some() { self.viewers } else { vec![0] },
             whip: self.whip,
             whep: self.whep,
             bearer: self.bearer,
+            mode: self.mode,
+            light_every: (self.mode == Mode::Light).then_some(self.sample),
+            network: Network {
+                viewers: self.impair,
+                every: self.impair_every,
+                publishers: self.impair_publisher,
+                seed: self.seed,
+            },
             gro: self.gro == Switch::On,
             measured: Duration::from_secs(self.secs),
             pids: self.pid,
             json: self.json,
-            bars: self.require,
+            html: self.html,
+            bars: if self.ramp && self.require.is_empty() { ramp_bars() } else { self.require },
             join_interval: Duration::from_secs_f64(1.0 / self.join_rate),
             join_timeout: Duration::from_secs(self.join_timeout),
+            churn_interval: self.churn.map(|rate| Duration::from_secs_f64(1.0 / rate)),
+            swap_interval: self.swap_every.map(Duration::from_secs_f64),
+            ramp: self.ramp,
             threads: self.threads.unwrap_or((cores / 2).max(1)),
             insecure: self.insecure,
         })
@@ -167,7 +306,17 @@ impl Args {
             (!self.viewers.is_sorted(), "--viewers must not fall from step to step"),
             (self.secs == 0, "--secs must be at least 1"),
             (self.join_timeout == 0, "--join-timeout must be at least 1"),
-            (!(self.join_rate > 0.0 && self.join_rate.is_finite()), "--join-rate must be above 0"),
+            (!positive(self.join_rate), "--join-rate must be above 0"),
+            (
+                self.simulcast && (self.audio_only || self.codec == VideoCodec::Vp8),
+                "--simulcast is H264: leave out --audio-only and --codec vp8",
+            ),
+            (self.sample == 0, "--sample must be at least 1"),
+            (self.impair_every == 0, "--impair-every must be at least 1"),
+            (self.churn.is_some_and(|rate| !positive(rate)), "--churn must be above 0"),
+            (self.swap_every.is_some_and(|time| !positive(time)), "--swap-every must be above 0"),
+            (self.swap_every.is_some() && self.whip.is_none(), "--swap-every needs --whip"),
+            (self.ramp && self.viewers.first() == Some(&0), "--ramp starts with at least one of --viewers"),
             (self.threads == Some(0), "--threads must be at least 1"),
             (!(1..=120).contains(&self.fps), "--fps must be 1 to 120"),
             (!(1.0..=3600.0).contains(&frames), "--gop must hold 1 to 3600 frames"),
@@ -182,6 +331,16 @@ impl Args {
         }
         faults
     }
+}
+
+/// What a ramp's steps must clear by default.
+fn ramp_bars() -> Vec<Bar> {
+    ["loss<0.1%", "p99<100ms", "failed<=0"].iter().filter_map(|bar| bar.parse().ok()).collect()
+}
+
+/// A rate or time that a plan can use.
+fn positive(number: f64) -> bool {
+    (1e-4..1e6).contains(&number)
 }
 
 /// Puts a publisher's number, counted from 1, into a URL or token.
@@ -290,9 +449,10 @@ mod tests {
     }
 
     #[test]
-    fn light_mode_is_refused_by_name() {
-        let error = plan("--whip http://h/x --mode light").unwrap_err().remove(0);
+    fn an_unknown_mode_is_refused_with_the_known_ones() {
+        let error = plan("--whip http://h/x --mode fast").unwrap_err().remove(0);
         assert!(error.contains("light") && error.contains("full"), "{error}");
+        assert_eq!(plan("--whip http://h/x --mode light").unwrap().light_every, Some(50));
     }
 
     #[test]

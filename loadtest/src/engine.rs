@@ -9,13 +9,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token, Waker};
+use nix::time::{ClockId, clock_gettime};
 use slab::Slab;
 
 use crate::histogram::Histogram;
 use crate::inbox::Inbox;
-use crate::peer::{Context, Peer};
+use crate::peer::{Context, Id, Peer};
 use crate::publisher::Sent;
-use crate::viewer::Received;
+use crate::received::{Received, Worst};
 
 const WAKER: Token = Token(usize::MAX);
 const EVENTS_PER_POLL: usize = 1024;
@@ -27,6 +28,10 @@ pub type Ending = (String, Option<String>);
 pub enum Command {
     /// Drive this peer from now on.
     Add(Box<Peer>),
+    /// Close this peer, if it is here, and hand its session to the function, which ends it.
+    Leave(Id, Box<dyn FnOnce(Option<Ending>) + Send>),
+    /// A pause of the picture ends here: count the longest since the last of these, or forget it.
+    MarkGap { count: bool },
     /// Start counting anew.
     BeginWindow,
     /// Say what was counted since.
@@ -40,14 +45,18 @@ pub enum Command {
 pub struct Collected {
     /// Sum over viewers, those that were lost on the way included.
     pub received: Received,
-    /// Of the viewer that lost most, percent.
-    pub worst_lost_pct: Option<f64>,
+    /// The viewer that fared worst.
+    pub worst: Option<Worst>,
     /// Sum over publishers.
     pub sent: Sent,
     /// Whole-frame latency, microseconds.
     pub latency: Histogram,
+    /// Longest pauses of the picture, one per viewer and swap, microseconds.
+    pub gaps: Histogram,
     /// Share of the window in which the thread was not waiting, 0 to 1.
     pub busy: f64,
+    /// CPU time that the thread used, user and system.
+    pub cpu: Duration,
     /// Local UDP ports of all peers.
     pub ports: Vec<u16>,
     /// Datagrams that the kernel did not take.
@@ -58,19 +67,14 @@ impl Collected {
     /// Adds what another thread counted; `busy` becomes that of the busiest.
     pub fn merge(&mut self, other: Collected) {
         self.received += other.received;
-        self.worst_lost_pct = larger(self.worst_lost_pct, other.worst_lost_pct);
+        self.worst = Worst::of(self.worst, other.worst);
         self.sent += other.sent;
         self.latency.merge(&other.latency);
+        self.gaps.merge(&other.gaps);
         self.busy = self.busy.max(other.busy);
+        self.cpu += other.cpu;
         self.ports.extend(other.ports);
         self.send_errors += other.send_errors;
-    }
-}
-
-fn larger(left: Option<f64>, right: Option<f64>) -> Option<f64> {
-    match (left, right) {
-        (Some(left), Some(right)) => Some(left.max(right)),
-        (left, right) => left.or(right),
     }
 }
 
@@ -130,6 +134,11 @@ impl Engine {
     }
 }
 
+/// CPU time of the calling thread so far.
+fn thread_cpu() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
 struct Seat {
     peer: Peer,
     /// The earliest timer that is set for it.
@@ -148,6 +157,8 @@ struct Loop {
     departed: Received,
     window_began: Instant,
     waited: Duration,
+    /// CPU time of this thread when the window began.
+    cpu_before: Duration,
 }
 
 impl Loop {
@@ -163,6 +174,7 @@ impl Loop {
             departed: Received::default(),
             window_began: Instant::now(),
             waited: Duration::ZERO,
+            cpu_before: Duration::ZERO,
         }
     }
 
@@ -231,8 +243,8 @@ impl Loop {
         let mut peer = self.seats.remove(key).peer;
         // It may be gone from the poll already; closing the socket removes it in any case.
         let _ = self.poll.registry().deregister(&mut peer.socket);
-        if let Some(viewer) = peer.viewer_mut() {
-            self.departed += viewer.window();
+        if let Some(window) = peer.received() {
+            self.departed += window;
         }
         self.endings.extend(peer.session.take());
     }
@@ -241,6 +253,8 @@ impl Loop {
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Add(peer) => self.add(*peer),
+                Command::Leave(id, then) => then(self.leave(id)),
+                Command::MarkGap { count } => self.mark_gap(count),
                 Command::BeginWindow => self.begin_window(),
                 Command::Collect(reply) => {
                     // Nobody waits any more: nothing to tell.
@@ -266,37 +280,54 @@ impl Loop {
         self.readable(key);
     }
 
+    fn leave(&mut self, id: Id) -> Option<Ending> {
+        let (key, _) = self.seats.iter().find(|(_, seat)| seat.peer.id == id)?;
+        self.seats[key].peer.close(&mut self.context);
+        let session = self.seats[key].peer.session.take();
+        self.remove(key);
+        session
+    }
+
+    fn mark_gap(&mut self, count: bool) {
+        let now = Instant::now();
+        for (_, seat) in &mut self.seats {
+            if let Some(pause) = seat.peer.take_longest_pause(now).filter(|_| count) {
+                self.context.gaps.record(pause.as_micros() as u64);
+            }
+        }
+    }
+
     fn begin_window(&mut self) {
         for (_, seat) in &mut self.seats {
-            if let Some(viewer) = seat.peer.viewer_mut() {
-                viewer.begin_window();
-            }
-            if let Some(publisher) = seat.peer.publisher_mut() {
-                publisher.begin_window();
-            }
-            seat.peer.reset_send_errors();
+            seat.peer.begin_window();
         }
         self.departed = Received::default();
         self.context.latency = Histogram::default();
+        self.context.gaps = Histogram::default();
         self.window_began = Instant::now();
         self.waited = Duration::ZERO;
+        self.cpu_before = thread_cpu();
     }
 
     fn collect(&mut self) -> Collected {
         let mut collected = Collected { received: self.departed, ..Collected::default() };
-        for (_, seat) in &mut self.seats {
-            if let Some(viewer) = seat.peer.viewer_mut() {
-                let window = viewer.window();
-                collected.worst_lost_pct = larger(collected.worst_lost_pct, window.lost_pct());
+        for (_, seat) in &self.seats {
+            if let Some(window) = seat.peer.received() {
+                if let Id::Viewer(viewer) = seat.peer.id {
+                    let worst = Worst { viewer, received: window };
+                    collected.worst = Worst::of(collected.worst, Some(worst));
+                }
                 collected.received += window;
             }
-            if let Some(publisher) = seat.peer.publisher_mut() {
-                collected.sent += publisher.window();
+            if let Some(sent) = seat.peer.sent() {
+                collected.sent += sent;
             }
             collected.ports.push(seat.peer.port());
             collected.send_errors += seat.peer.send_errors();
         }
+        collected.cpu = thread_cpu().saturating_sub(self.cpu_before);
         collected.latency = self.context.latency.clone();
+        collected.gaps = self.context.gaps.clone();
         let elapsed = self.window_began.elapsed().as_secs_f64();
         collected.busy = (1.0 - self.waited.as_secs_f64() / elapsed).clamp(0.0, 1.0);
         collected

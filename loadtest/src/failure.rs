@@ -15,6 +15,8 @@ pub enum Failure {
     Ice,
     #[error("ICE connected, but the DTLS handshake did not finish")]
     Dtls,
+    #[error("the server chose the SRTP profile {0}, which --mode light cannot open; use --mode full")]
+    Srtp(String),
     #[error("connected, but no RTP packet came; does the stream have a publisher?")]
     NoRtp,
     #[error(
@@ -34,6 +36,7 @@ impl Failure {
             Failure::Socket(_) => "socket".into(),
             Failure::Ice => "ice".into(),
             Failure::Dtls => "dtls".into(),
+            Failure::Srtp(_) => "srtp".into(),
             Failure::NoRtp => "no_rtp".into(),
             Failure::NoKeyFrame => "no_key_frame".into(),
             Failure::Closed => "closed".into(),

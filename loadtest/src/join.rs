@@ -13,6 +13,9 @@ use crate::clock::WallClock;
 use crate::engine::{Command, Commander, Ending};
 use crate::failure::Failure;
 use crate::http::{Client, Session};
+use crate::impair::Impairments;
+use crate::light::viewer::{self as light, LightViewer, Sampling};
+use crate::negotiation::Connecting;
 use crate::peer::{Id, Outcome, Peer, Role};
 use crate::publisher::{self, Media, Publisher};
 use crate::viewer::{self, Viewer};
@@ -35,14 +38,54 @@ pub struct Entrance {
     pub timeout: Duration,
     /// Whether viewers take trains whole.
     pub gro: bool,
+    /// One packet in so many is opened by light viewers; `None` has full ones.
+    pub light_every: Option<u64>,
+    /// Whether a viewer has joined only with a key frame.
+    pub expects_video: bool,
+    pub network: Network,
     pub clock: WallClock,
 }
 
-/// One join to do.
-pub struct Job {
-    pub id: Id,
-    /// Who drives the peer.
-    pub engine: Commander,
+/// How bad the network is, and for whom.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Network {
+    /// For what viewers receive.
+    pub viewers: Option<Impairments>,
+    /// For every so many-th viewer, from the first.
+    pub every: usize,
+    /// For what publishers send.
+    pub publishers: Option<Impairments>,
+    pub seed: u64,
+}
+
+impl Network {
+    fn apply(&self, peer: &mut Peer) {
+        match peer.id {
+            Id::Publisher(index) => {
+                if let Some(impairments) = self.publishers {
+                    peer.impair_outbound(impairments, self.seed_of(1 << 32 | index as u64));
+                }
+            }
+            Id::Viewer(index) => {
+                if let Some(impairments) = self.viewers.filter(|_| index.is_multiple_of(self.every.max(1))) {
+                    peer.impair_inbound(impairments, self.seed_of(index as u64));
+                }
+            }
+        }
+    }
+
+    /// Seeds of neighbours are far apart.
+    fn seed_of(&self, number: u64) -> u64 {
+        (self.seed ^ number.wrapping_mul(0xd6e8_feb8_6659_fd93)).wrapping_mul(0xa076_1d64_78bd_642f)
+    }
+}
+
+/// What the threads do.
+pub enum Job {
+    /// Join, and let the engine drive the peer.
+    Join(Id, Commander),
+    /// DELETE a session, then join as its successor.
+    End(Option<Ending>, Option<(Id, Commander)>),
 }
 
 /// The threads.
@@ -72,9 +115,15 @@ impl Joiners {
     }
 
     /// Starts a join as soon as a thread is free.
-    pub fn join(&self, job: Job) {
-        // The threads end only when this sender is dropped.
-        let _ = self.jobs.send(job);
+    pub fn join(&self, id: Id, engine: Commander) {
+        // The threads end only when all senders are dropped.
+        let _ = self.jobs.send(Job::Join(id, engine));
+    }
+
+    /// Has a peer leave, its session DELETEd and, if wanted, a successor join.
+    pub fn leave(&self, id: Id, engine: &Commander, successor: Option<Id>) {
+        let (jobs, next) = (self.jobs.clone(), successor.map(|id| (id, engine.clone())));
+        engine.tell(Command::Leave(id, Box::new(move |ending| drop(jobs.send(Job::End(ending, next))))));
     }
 
     /// Waits for the joins under way and gives up the others.
@@ -119,14 +168,21 @@ fn work(entrance: &Entrance, queue: &Mutex<Receiver<Job>>, outcomes: &Sender<Out
         if closing.load(Ordering::Relaxed) {
             return;
         }
-        match entrance.join(job.id) {
-            Ok(peer) => {
-                job.engine.tell(Command::Add(Box::new(peer)));
+        let (id, engine) = match job {
+            Job::Join(id, engine) => (id, engine),
+            Job::End(ending, next) => {
+                if let Some((url, bearer)) = ending {
+                    // A session that is gone already is ended too.
+                    let _ = entrance.client.delete(&url, bearer.as_deref());
+                }
+                let Some(next) = next else { continue };
+                next
             }
-            Err(failure) => {
-                // The receiver is the main thread; if it is gone the program is ending.
-                let _ = outcomes.send(Outcome::Failed(job.id, failure));
-            }
+        };
+        let joined = entrance.join(id).map(|peer| engine.tell(Command::Add(Box::new(peer))));
+        if let Err(failure) = joined {
+            // The receiver is the main thread; if it is gone the program is ending.
+            let _ = outcomes.send(Outcome::Failed(id, failure));
         }
     }
 }
@@ -153,10 +209,29 @@ impl Entrance {
     }
 
     fn watch(&self, id: Id, index: usize) -> Result<Peer, Failure> {
+        match self.light_every {
+            Some(every) => self.watch_lightly(id, index, every),
+            None => self.watch_fully(id, index),
+        }
+    }
+
+    fn watch_lightly(&self, id: Id, index: usize, every: u64) -> Result<Peer, Failure> {
+        let offered = light::offer(self.viewer_ip)?;
+        let call = self.call(self.whep.as_deref(), index % self.publishers.max(1) + 1, &offered.offer)?;
+        let sampling = Sampling { every, phase: index as u64 };
+        let joined = offered.answered(&call.session.answer).map(|connecting| {
+            let viewer =
+                LightViewer::new(&connecting.rtc, connecting.keys.clone(), sampling, self.expects_video);
+            (connecting, Role::Light(Box::new(viewer)))
+        });
+        self.seat(id, call, joined)
+    }
+
+    fn watch_fully(&self, id: Id, index: usize) -> Result<Peer, Failure> {
         let (offered, video_mid) = viewer::offer(self.viewer_ip)?;
         let call = self.call(self.whep.as_deref(), index % self.publishers.max(1) + 1, &offered.offer)?;
         let joined = offered.answered(&call.session.answer).map(|connecting| {
-            let viewer = Viewer::new(&connecting.rtc, video_mid);
+            let viewer = Viewer::new(&connecting.rtc, video_mid, self.expects_video);
             (connecting, Role::Viewer(Box::new(viewer)))
         });
         self.seat(id, call, joined)
@@ -171,18 +246,14 @@ impl Entrance {
     }
 
     /// A session that cannot be used is ended at once.
-    fn seat(
-        &self,
-        id: Id,
-        call: Call,
-        joined: Result<(crate::negotiation::Connecting, Role), Failure>,
-    ) -> Result<Peer, Failure> {
+    fn seat(&self, id: Id, call: Call, joined: Result<(Connecting, Role), Failure>) -> Result<Peer, Failure> {
         match joined {
             Ok((connecting, role)) => {
                 let mut peer = Peer::new(id, connecting, role, call.started, call.started + self.timeout);
                 if self.gro {
                     peer.receive_trains();
                 }
+                self.network.apply(&mut peer);
                 peer.session = Some((call.session.url, call.bearer));
                 Ok(peer)
             }

@@ -1,17 +1,20 @@
 //! Offer and answer: what a peer is before it has a connection.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
 use socket2::Socket;
 use str0m::change::{SdpAnswer, SdpApi, SdpPendingOffer};
-use str0m::{Candidate, Rtc};
+use str0m::{Candidate, Rtc, RtcConfig};
 
+use crate::dtls::{self, KeySlot};
 use crate::failure::Failure;
 use crate::local::{better_ip, candidate_ips, open_candidate};
 
 /// A session on its way to becoming a [`Peer`](crate::peer::Peer): its offer is out.
 pub struct Offered {
     rtc: Rtc,
+    keys: KeySlot,
     socket: Socket,
     local: Candidate,
     pending: SdpPendingOffer,
@@ -21,13 +24,18 @@ pub struct Offered {
 
 impl Offered {
     /// Opens a UDP port on `ip` and makes the offer that `declare` asks for.
-    pub fn new(mut rtc: Rtc, ip: IpAddr, declare: impl FnOnce(&mut SdpApi<'_>)) -> Result<Offered, Failure> {
+    pub fn new(
+        config: RtcConfig,
+        ip: IpAddr,
+        declare: impl FnOnce(&mut SdpApi<'_>),
+    ) -> Result<Offered, Failure> {
+        let (mut rtc, keys) = dtls::build(config, Instant::now());
         let (socket, local) = open_candidate(ip)?;
         rtc.add_local_candidate(local.clone());
         let mut api = rtc.sdp_api();
         declare(&mut api);
         let (offer, pending) = api.apply().ok_or_else(|| Failure::Answer("nothing was offered".into()))?;
-        Ok(Offered { rtc, socket, local, pending, offer: offer.to_sdp_string() })
+        Ok(Offered { rtc, keys, socket, local, pending, offer: offer.to_sdp_string() })
     }
 
     /// Takes the server's answer.
@@ -41,7 +49,7 @@ impl Offered {
             (self.socket, self.local) = open_candidate(ip)?;
             self.rtc.add_local_candidate(self.local.clone());
         }
-        Ok(Connecting { rtc: self.rtc, socket: self.socket, local: self.local.addr() })
+        Ok(Connecting { rtc: self.rtc, keys: self.keys, socket: self.socket, local: self.local.addr() })
     }
 }
 
@@ -49,6 +57,8 @@ impl Offered {
 pub struct Connecting {
     /// To look up what was agreed.
     pub rtc: Rtc,
+    /// Will hold what the handshake agrees on.
+    pub keys: KeySlot,
     /// Bound, not blocking.
     pub socket: Socket,
     /// Where it is bound.
@@ -63,6 +73,9 @@ impl Connecting {
         rtc.add_local_candidate(local.clone());
         let offer = str0m::change::SdpOffer::from_sdp_string(offer).map_err(|error| error.to_string())?;
         let answer = rtc.sdp_api().accept_offer(offer).map_err(|error| error.to_string())?;
-        Ok((Connecting { rtc, socket, local: local.addr() }, answer.to_sdp_string()))
+        Ok((
+            Connecting { rtc, keys: KeySlot::default(), socket, local: local.addr() },
+            answer.to_sdp_string(),
+        ))
     }
 }

@@ -11,9 +11,12 @@ use str0m::{Event, IceConnectionState, Input, Output, Rtc};
 use crate::clock::WallClock;
 use crate::failure::Failure;
 use crate::histogram::Histogram;
+use crate::impair::{Impairments, Link};
 use crate::inbox::{Inbox, enable_gro};
+use crate::light::viewer::LightViewer;
 use crate::negotiation::Connecting;
-use crate::publisher::Publisher;
+use crate::publisher::{Publisher, Sent};
+use crate::received::Received;
 use crate::viewer::Viewer;
 
 /// Publisher or viewer, and its number from 0.
@@ -27,6 +30,7 @@ pub enum Id {
 pub enum Role {
     Publisher(Publisher),
     Viewer(Box<Viewer>),
+    Light(Box<LightViewer>),
 }
 
 /// How long each part of a join took, from the start of the POST.
@@ -46,7 +50,7 @@ pub struct JoinTimes {
 #[derive(Debug)]
 pub enum Outcome {
     /// A publisher is connected, or a viewer has its first key frame.
-    Joined(JoinTimes),
+    Joined(Id, JoinTimes),
     /// It never got that far.
     Failed(Id, Failure),
     /// It had joined and then lost its connection.
@@ -59,6 +63,15 @@ pub struct Context {
     pub outcomes: Sender<Outcome>,
     /// Whole-frame latency of all viewers here, microseconds.
     pub latency: Histogram,
+    /// Longest pauses of the picture, one per viewer and swap of publishers, microseconds.
+    pub gaps: Histogram,
+}
+
+impl Context {
+    /// Nothing counted.
+    pub fn new(clock: WallClock, outcomes: Sender<Outcome>) -> Context {
+        Context { clock, outcomes, latency: Histogram::default(), gaps: Histogram::default() }
+    }
 }
 
 /// One peer.
@@ -75,6 +88,11 @@ pub struct Peer {
     rtc_wake: Instant,
     progress: Progress,
     send_errors: u64,
+    /// Whether trains are received whole.
+    gro: bool,
+    /// The network between the socket and the session, if it is to be bad.
+    inbound: Option<Box<Link>>,
+    outbound: Option<Box<Link>>,
 }
 
 struct Progress {
@@ -110,12 +128,25 @@ impl Peer {
             rtc_wake: now,
             progress,
             send_errors: 0,
+            gro: false,
+            inbound: None,
+            outbound: None,
         }
     }
 
     /// Receives trains whole from now on, where the kernel can.
     pub fn receive_trains(&mut self) {
-        enable_gro(&self.socket);
+        self.gro = enable_gro(&self.socket);
+    }
+
+    /// What comes in goes through a bad network from now on.
+    pub fn impair_inbound(&mut self, impairments: Impairments, seed: u64) {
+        self.inbound = Some(Box::new(Link::new(impairments, seed)));
+    }
+
+    /// What goes out does.
+    pub fn impair_outbound(&mut self, impairments: Impairments, seed: u64) {
+        self.outbound = Some(Box::new(Link::new(impairments, seed)));
     }
 
     /// Local UDP port.
@@ -128,38 +159,86 @@ impl Peer {
         self.progress.ended
     }
 
-    /// The viewer in it, if it is one.
-    pub fn viewer_mut(&mut self) -> Option<&mut Viewer> {
-        match &mut self.role {
-            Role::Viewer(viewer) => Some(viewer),
+    /// What it received in the window, if it is a viewer.
+    pub fn received(&self) -> Option<Received> {
+        match &self.role {
+            Role::Viewer(viewer) => Some(viewer.window()),
+            Role::Light(viewer) => Some(viewer.window()),
             Role::Publisher(_) => None,
         }
     }
 
-    /// The publisher in it, if it is one.
-    pub fn publisher_mut(&mut self) -> Option<&mut Publisher> {
+    /// What it sent in the window, if it is a publisher.
+    pub fn sent(&self) -> Option<Sent> {
+        match &self.role {
+            Role::Publisher(publisher) => Some(publisher.window()),
+            Role::Viewer(_) | Role::Light(_) => None,
+        }
+    }
+
+    /// The longest pause of the picture since this was last asked, if it is a viewer that has one.
+    pub fn take_longest_pause(&mut self, now: Instant) -> Option<Duration> {
         match &mut self.role {
-            Role::Publisher(publisher) => Some(publisher),
-            Role::Viewer(_) => None,
+            Role::Publisher(_) => None,
+            Role::Viewer(viewer) => viewer.take_longest_pause(now),
+            Role::Light(viewer) => viewer.take_longest_pause(now),
+        }
+    }
+
+    /// Starts a new measured window.
+    pub fn begin_window(&mut self) {
+        self.send_errors = 0;
+        match &mut self.role {
+            Role::Publisher(publisher) => publisher.begin_window(),
+            Role::Viewer(viewer) => viewer.begin_window(),
+            Role::Light(viewer) => viewer.begin_window(),
         }
     }
 
     /// Takes all datagrams that are there.
     pub fn receive(&mut self, inbox: &mut Inbox, context: &mut Context) {
-        while let Ok(train) = inbox.read(&self.socket) {
+        while let Ok(more) = inbox.read(&self.socket, self.gro) {
             let now = Instant::now();
-            for datagram in train.datagrams() {
-                // What is no STUN, DTLS, RTP or RTCP is not for us.
-                if let Ok(datagram) = Receive::new(net::Protocol::Udp, train.source, self.local, datagram) {
-                    self.input(Input::Receive(now, datagram), now, context);
+            for (source, datagram) in inbox.datagrams() {
+                let passes = self.inbound.as_mut().is_none_or(|link| link.take(datagram, source, now));
+                if passes {
+                    self.arrive(source, datagram, now, context);
                 }
             }
+            if !more {
+                break;
+            }
+        }
+        self.check_viewer_joined(context);
+    }
+
+    fn arrive(&mut self, source: SocketAddr, datagram: &mut [u8], now: Instant, context: &mut Context) {
+        if let Role::Light(viewer) = &mut self.role
+            && viewer.take(datagram, source, now, context)
+        {
+            return;
+        }
+        // What is no STUN, DTLS, RTP or RTCP is not for us.
+        if let Ok(datagram) = Receive::new(net::Protocol::Udp, source, self.local, datagram) {
+            self.input(Input::Receive(now, datagram), now, context);
         }
     }
 
     /// Does what is due.
     pub fn wake(&mut self, now: Instant, context: &mut Context) {
+        while let Some((source, mut datagram)) = self.inbound.as_mut().and_then(|link| link.release(now)) {
+            self.arrive(source, &mut datagram, now, context);
+        }
+        while let Some((to, datagram)) = self.outbound.as_mut().and_then(|link| link.release(now)) {
+            self.send_now(&datagram, to);
+        }
         self.input(Input::Timeout(now), now, context);
+        if let Role::Light(viewer) = &mut self.role
+            && let Some((report, to)) = viewer.report(now)
+        {
+            self.send(&report, to, now);
+        }
+        self.check_viewer_joined(context);
         self.check_join(now, context);
     }
 
@@ -168,9 +247,16 @@ impl Peer {
         let role = match &self.role {
             Role::Publisher(publisher) => publisher.next_wake(),
             Role::Viewer(viewer) => viewer.next_wake(),
+            Role::Light(viewer) => viewer.next_wake(),
         };
+        let links =
+            [&self.inbound, &self.outbound].map(|link| link.as_ref().and_then(|link| link.next_due()));
         let give_up = (!self.progress.joined).then_some(self.progress.give_up);
-        [Some(self.rtc_wake), role, give_up].into_iter().flatten().min().unwrap_or(self.rtc_wake)
+        [Some(self.rtc_wake), role, give_up, links[0], links[1]]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(self.rtc_wake)
     }
 
     /// Says goodbye to the server: DTLS close_notify.
@@ -199,6 +285,7 @@ impl Peer {
         match &mut self.role {
             Role::Publisher(publisher) => publisher.act(&mut self.rtc, now),
             Role::Viewer(viewer) => viewer.act(&mut self.rtc, now),
+            Role::Light(_) => false,
         }
     }
 
@@ -209,7 +296,7 @@ impl Peer {
                     self.rtc_wake = at;
                     return;
                 }
-                Ok(Output::Transmit(datagram)) => self.send(&datagram),
+                Ok(Output::Transmit(datagram)) => self.send(&datagram.contents, datagram.destination, now),
                 Ok(Output::Event(event)) => self.event(event, now, context),
                 Err(_) => {
                     self.rtc_wake = now + Duration::from_secs(1);
@@ -219,21 +306,22 @@ impl Peer {
         }
     }
 
-    fn send(&mut self, datagram: &net::Transmit) {
+    fn send(&mut self, datagram: &[u8], to: SocketAddr, now: Instant) {
+        if self.outbound.as_mut().is_none_or(|link| link.take(datagram, to, now)) {
+            self.send_now(datagram, to);
+        }
+    }
+
+    fn send_now(&mut self, datagram: &[u8], to: SocketAddr) {
         // A full send buffer or an unreachable candidate loses this datagram, as a network would.
-        if self.socket.send_to(&datagram.contents, datagram.destination).is_err() {
+        if self.socket.send_to(datagram, to).is_err() {
             self.send_errors += 1;
         }
     }
 
-    /// Datagrams that the kernel did not take, since [`Self::reset_send_errors`].
+    /// Datagrams that the kernel did not take, since the start of the window.
     pub fn send_errors(&self) -> u64 {
         self.send_errors
-    }
-
-    /// Starts that count anew.
-    pub fn reset_send_errors(&mut self) {
-        self.send_errors = 0;
     }
 
     fn event(&mut self, event: Event, now: Instant, context: &mut Context) {
@@ -252,6 +340,7 @@ impl Peer {
         match &mut self.role {
             Role::Publisher(publisher) => publisher.on_event(&event),
             Role::Viewer(viewer) => viewer.on_event(event, now, context),
+            Role::Light(_) => {}
         }
         self.check_viewer_joined(context);
     }
@@ -259,9 +348,17 @@ impl Peer {
     fn connected(&mut self, now: Instant, context: &Context) {
         self.progress.ice_done = true;
         self.progress.connected = Some(now - self.progress.started);
-        if let Role::Publisher(publisher) = &mut self.role {
-            publisher.start(now);
-            self.joined(context, None, None);
+        match &mut self.role {
+            Role::Publisher(publisher) => {
+                publisher.start(now);
+                self.joined(context, None, None);
+            }
+            Role::Light(viewer) => {
+                if let Err(failure) = viewer.connected() {
+                    self.end(failure, context);
+                }
+            }
+            Role::Viewer(_) => {}
         }
     }
 
@@ -269,11 +366,24 @@ impl Peer {
         if self.progress.joined {
             return;
         }
-        if let Role::Viewer(viewer) = &self.role
-            && let (Some(rtp), Some(key_frame)) = (viewer.first_rtp(), viewer.first_key_frame())
-        {
-            let started = self.progress.started;
-            self.joined(context, Some(rtp - started), Some(key_frame - started));
+        let has_joined = match &self.role {
+            Role::Viewer(viewer) => viewer.has_joined(),
+            Role::Light(viewer) => viewer.has_joined(),
+            Role::Publisher(_) => false,
+        };
+        if has_joined {
+            let (rtp, key_frame) = self.firsts();
+            let since = |at: Instant| at - self.progress.started;
+            self.joined(context, rtp.map(since), key_frame.map(since));
+        }
+    }
+
+    /// First RTP packet and first whole key frame.
+    fn firsts(&self) -> (Option<Instant>, Option<Instant>) {
+        match &self.role {
+            Role::Viewer(viewer) => (viewer.first_rtp(), viewer.first_key_frame()),
+            Role::Light(viewer) => (viewer.first_rtp(), viewer.first_key_frame()),
+            Role::Publisher(_) => (None, None),
         }
     }
 
@@ -281,14 +391,14 @@ impl Peer {
         self.progress.joined = true;
         let connected = self.progress.connected.unwrap_or_default();
         let times = JoinTimes { answered: self.progress.answered, connected, first_rtp, first_key_frame };
-        report(context, Outcome::Joined(times));
+        report(context, Outcome::Joined(self.id, times));
     }
 
     fn check_join(&mut self, now: Instant, context: &Context) {
         if self.progress.joined || now < self.progress.give_up {
             return;
         }
-        let has_rtp = matches!(&self.role, Role::Viewer(viewer) if viewer.first_rtp().is_some());
+        let has_rtp = self.firsts().0.is_some();
         let failure = match (self.progress.ice_done, self.progress.connected) {
             (false, _) => Failure::Ice,
             (true, None) => Failure::Dtls,

@@ -1,38 +1,46 @@
-//! A synthetic publisher: plays the shared loops in real time, whole frame at once as an encoder hands it
-//! over, answers NACK with RTX (str0m does) and PLI with the loop's key frame.
+//! A synthetic publisher: plays the shared loops in real time, answers NACK with RTX (str0m does) and PLI with
+//! the loop's key frame.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use str0m::change::SdpApi;
 use str0m::format::Codec;
-use str0m::media::{Direction, MediaKind, Mid, Pt};
-use str0m::rtp::RtpWrite;
+use str0m::media::{Direction, MediaKind, Mid, Pt, Rid, Simulcast, SimulcastLayer};
 use str0m::{Event, Rtc, RtcConfig};
 
 use crate::audio;
 use crate::clock::WallClock;
 use crate::failure::Failure;
 use crate::negotiation::Offered;
-use crate::packet::sei::Stamp;
-use crate::video::{self, VideoLoop};
+use crate::track::{Track, VideoTrack};
+use crate::video::VideoLoop;
 
 const H264_PT: u8 = 108;
 const H264_RTX_PT: u8 = 109;
-/// A key frame is made at most this often, as encoders do.
-const KEY_FRAME_INTERVAL: Duration = Duration::from_millis(300);
-/// A frame that leaves this much after its time says that the generator is too slow.
-const LATE: Duration = Duration::from_millis(10);
-/// Further behind than this, frames are left out instead of sent in a burst.
-const TOO_LATE: Duration = Duration::from_millis(500);
-/// Sequence numbers start low, so that no receiver has to guess the roll-over counter (RFC 3711 section
-/// 3.3.1).
-const FIRST_SEQ: u64 = 1000;
 
 /// What all publishers send.
 pub struct Media {
-    pub video: VideoLoop,
+    /// One, or the layers of a simulcast from the smallest to the largest, or none.
+    pub video: Vec<Layer>,
     pub audio: Vec<Arc<[u8]>>,
+    /// Whether packets leave evenly, as a browser's, rather than a frame at once.
+    pub paced: bool,
+}
+
+/// One encoding of the picture.
+pub struct Layer {
+    /// Its restriction identifier (RFC 8851), if there are several.
+    pub rid: Option<&'static str>,
+    pub video: Arc<VideoLoop>,
+}
+
+impl Media {
+    /// RTP packets per second, video and audio.
+    pub fn packet_rate(&self) -> f64 {
+        let video: f64 = self.video.iter().map(|layer| layer.video.packet_rate()).sum();
+        video + 1000.0 / f64::from(audio::PACKET_MS)
+    }
 }
 
 /// Counters since the start of the measured window.
@@ -58,52 +66,12 @@ impl std::ops::AddAssign for Sent {
     }
 }
 
-/// One stream of the publisher.
-struct Track {
-    mid: Mid,
-    pt: Pt,
-    seq: u64,
-    /// Media sent so far, in units of `interval`.
-    sent: u64,
-    interval: Duration,
-    /// RTP clock units per interval.
-    step: f64,
-    /// When unit 0 was due.
-    epoch: Option<Instant>,
-}
-
-impl Track {
-    /// One frame or packet each `seconds`.
-    fn new(mid: Mid, pt: Pt, seconds: f64, clock_rate: u32) -> Track {
-        let (interval, step) = (Duration::from_secs_f64(seconds), seconds * f64::from(clock_rate));
-        Track { mid, pt, seq: FIRST_SEQ, sent: 0, interval, step, epoch: None }
-    }
-
-    fn due(&self) -> Option<Instant> {
-        Some(self.epoch? + self.interval.mul_f64(self.sent as f64))
-    }
-
-    fn write(&mut self, rtc: &mut Rtc, payload: Arc<[u8]>, marker: bool, nackable: bool, now: Instant) {
-        let time = (self.sent as f64 * self.step).round() as u64 as u32;
-        let write =
-            RtpWrite::new(self.pt, self.seq.into(), time, now, payload).marker(marker).nackable(nackable);
-        if let Some(stream) = rtc.direct_api().stream_tx_by_mid(self.mid, None) {
-            stream.write_rtp(write);
-            self.seq += 1;
-        }
-    }
-}
-
 /// One publisher.
 pub struct Publisher {
     media: Arc<Media>,
     clock: WallClock,
-    video: Track,
+    video: Vec<VideoTrack>,
     audio: Option<Track>,
-    /// Place in the loop of the next frame.
-    place: usize,
-    last_key: Option<Instant>,
-    key_wanted: bool,
     /// Share of a frame's time by which this publisher starts later than others.
     phase: f64,
     window: Sent,
@@ -111,39 +79,50 @@ pub struct Publisher {
 
 /// What the media lines of a publisher's offer are called.
 pub struct Mids {
-    video: Mid,
+    video: Option<Mid>,
     audio: Mid,
 }
 
 #[cfg(test)]
 impl Mids {
     /// Of the video line.
-    pub fn video(&self) -> Mid {
+    pub fn video(&self) -> Option<Mid> {
         self.video
     }
 }
 
-/// Makes the offer: sendonly H264 as encoded, and Opus.
+/// Makes the offer: sendonly Opus, and the video as encoded, if any.
 pub fn offer(media: &Media, ip: std::net::IpAddr) -> Result<(Offered, Mids), Failure> {
     let mut config = RtcConfig::new().set_rtp_mode(true).clear_codecs().enable_opus(true, false);
-    config.codec_config().add_h264(
-        H264_PT.into(),
-        Some(H264_RTX_PT.into()),
-        true,
-        media.video.profile_level_id,
-    );
+    match media.video.last().map(|layer| layer.video.profile_level_id) {
+        Some(Some(profile)) => {
+            config.codec_config().add_h264(H264_PT.into(), Some(H264_RTX_PT.into()), true, profile);
+        }
+        Some(None) => config = config.enable_vp8(true),
+        None => {}
+    }
     let mut mids = None;
     let declare = |api: &mut SdpApi<'_>| {
-        let mut add = |kind| api.add_media(kind, Direction::SendOnly, Some("loadtest".into()), None, None);
-        mids = Some(Mids { audio: add(MediaKind::Audio), video: add(MediaKind::Video) });
+        let mut add = |kind, simulcast| {
+            api.add_media(kind, Direction::SendOnly, Some("loadtest".into()), None, simulcast)
+        };
+        let audio = add(MediaKind::Audio, None);
+        let video = (!media.video.is_empty()).then(|| add(MediaKind::Video, simulcast(media)));
+        mids = Some(Mids { video, audio });
     };
-    let offered = Offered::new(config.build(Instant::now()), ip, declare)?;
+    let offered = Offered::new(config, ip, declare)?;
     let mids = mids.ok_or_else(|| Failure::Answer("nothing was offered".into()))?;
     Ok((offered, mids))
 }
 
+fn simulcast(media: &Media) -> Option<Simulcast> {
+    let rids: Vec<_> = media.video.iter().filter_map(|layer| layer.rid).collect();
+    let send = rids.iter().map(|rid| SimulcastLayer::new(rid)).collect();
+    (!rids.is_empty()).then_some(Simulcast { send, recv: Vec::new() })
+}
+
 impl Publisher {
-    /// `phase` (0 to 1) spreads publishers over the time of a frame. Fails if the answer took no H264.
+    /// `phase` (0 to 1) spreads publishers over the time of a frame. Fails if the answer took no video.
     pub fn new(
         media: Arc<Media>,
         clock: WallClock,
@@ -151,40 +130,34 @@ impl Publisher {
         mids: &Mids,
         phase: f64,
     ) -> Result<Self, Failure> {
-        let video_pt = agreed(rtc, mids.video, Codec::H264)
-            .ok_or_else(|| Failure::Answer("it does not take H264 in packetization-mode 1".into()))?;
-        let fps = media.video.settings.fps;
-        let video = Track::new(mids.video, video_pt, 1.0 / f64::from(fps), video::CLOCK_RATE);
         let packet = f64::from(audio::PACKET_MS) / 1000.0;
         let audio = agreed(rtc, mids.audio, Codec::Opus)
-            .map(|pt| Track::new(mids.audio, pt, packet, audio::CLOCK_RATE));
-        let window = Sent::default();
-        Ok(Publisher {
-            media,
-            clock,
-            video,
-            audio,
-            place: 0,
-            last_key: None,
-            key_wanted: false,
-            phase,
-            window,
-        })
+            .map(|pt| Track::new(mids.audio, None, pt, packet, audio::CLOCK_RATE));
+        let mut video = Vec::new();
+        for layer in &media.video {
+            let (codec, name) = match layer.video.profile_level_id {
+                Some(_) => (Codec::H264, "H264 in packetization-mode 1"),
+                None => (Codec::Vp8, "VP8"),
+            };
+            let line = mids.video.and_then(|mid| Some((mid, agreed(rtc, mid, codec)?)));
+            let (mid, pt) = line.ok_or_else(|| Failure::Answer(format!("it does not take {name}")))?;
+            video.push(VideoTrack::new(mid, layer.rid.map(Rid::from), pt, layer.video.clone(), media.paced));
+        }
+        Ok(Publisher { media, clock, video, audio, phase, window: Sent::default() })
     }
 
     /// Starts to play.
     pub fn start(&mut self, now: Instant) {
-        let epoch = now + self.video.interval.mul_f64(self.phase);
-        self.video.epoch = Some(epoch);
-        if let Some(audio) = &mut self.audio {
-            audio.epoch = Some(epoch);
-        }
+        let interval = self.video.first().map(|video| video.track.interval);
+        let epoch = now + interval.unwrap_or_default().mul_f64(self.phase);
+        let tracks = self.video.iter_mut().map(|video| &mut video.track).chain(&mut self.audio);
+        tracks.for_each(|track| track.epoch = Some(epoch));
     }
 
     /// Notes what the server asks for.
     pub fn on_event(&mut self, event: &Event) {
-        if let Event::KeyframeRequest(_) = event {
-            self.key_wanted = true;
+        if let Event::KeyframeRequest(request) = event {
+            self.video.iter_mut().for_each(|video| video.want_key_frame(request.mid, request.rid));
             self.window.key_frame_requests += 1;
         }
     }
@@ -192,14 +165,13 @@ impl Publisher {
     /// When the next media is due.
     pub fn next_wake(&self) -> Option<Instant> {
         let audio = self.audio.as_ref().and_then(Track::due);
-        [self.video.due(), audio].into_iter().flatten().min()
+        self.video.iter().filter_map(VideoTrack::next_wake).chain(audio).min()
     }
 
     /// Writes one frame or packet if it is due; says whether it did.
     pub fn act(&mut self, rtc: &mut Rtc, now: Instant) -> bool {
-        if self.video.due().is_some_and(|due| due <= now) {
-            self.skip_what_is_too_late(now);
-            self.write_frame(rtc, now);
+        let Publisher { clock, window, .. } = self;
+        if self.video.iter_mut().any(|video| video.act(rtc, clock, window, now)) {
             return true;
         }
         match &mut self.audio {
@@ -223,41 +195,6 @@ impl Publisher {
     /// Counters of the window so far.
     pub fn window(&self) -> Sent {
         self.window
-    }
-
-    fn skip_what_is_too_late(&mut self, now: Instant) {
-        let behind = self.video.due().map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
-        if behind > LATE {
-            self.window.late += 1;
-        }
-        if behind > TOO_LATE {
-            let skipped = (behind.as_secs_f64() / self.video.interval.as_secs_f64()) as u64;
-            self.video.sent += skipped;
-            self.window.skipped += skipped;
-            self.key_wanted = true;
-        }
-    }
-
-    fn write_frame(&mut self, rtc: &mut Rtc, now: Instant) {
-        let key_allowed = self.last_key.is_none_or(|last| now - last >= KEY_FRAME_INTERVAL);
-        if self.place >= self.media.video.frames.len() || self.key_wanted && key_allowed {
-            self.place = 0;
-        }
-        if self.place == 0 {
-            self.last_key = Some(now);
-            self.key_wanted = false;
-        }
-        let media = self.media.clone();
-        let frame = &media.video.frames[self.place];
-        let stamp = Stamp { sent_us: self.clock.micros(now), frame: self.video.sent as u32 };
-        self.video.write(rtc, frame.lead(stamp), frame.slices.is_empty(), true, now);
-        for (i, slice) in frame.slices.iter().enumerate() {
-            self.video.write(rtc, slice.clone(), i + 1 == frame.slices.len(), true, now);
-        }
-        self.window.frames += 1;
-        self.window.packets += 1 + frame.slices.len() as u64;
-        self.video.sent += 1;
-        self.place += 1;
     }
 }
 

@@ -1,11 +1,11 @@
 //! What a run has found: one [`Step`] per number of viewers, as JSON and as words.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use serde::Serialize;
 
 use crate::histogram::Histogram;
+use crate::received::Worst;
 
 /// A generator thread busier than this may be what limits the figures.
 const BUSY_LIMIT: f64 = 0.85;
@@ -15,7 +15,7 @@ const MACHINE_LIMIT_PCT: f64 = 95.0;
 const LATE_LIMIT: f64 = 0.05;
 
 /// The whole run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Report {
     pub tool: &'static str,
     pub version: &'static str,
@@ -26,6 +26,8 @@ pub struct Report {
     pub stream: Option<Stream>,
     pub publishers: usize,
     pub steps: Vec<Step>,
+    /// `None` without `--ramp`.
+    pub ramp: Option<Ramp>,
     /// Why there are fewer steps than were asked for.
     pub ended_early: Option<String>,
 }
@@ -35,10 +37,12 @@ pub struct Report {
 pub struct Stream {
     pub video: &'static str,
     pub audio: &'static str,
+    /// Encodings of the picture; 3 for simulcast.
+    pub layers: usize,
     pub width: usize,
     pub height: usize,
     pub fps: u32,
-    /// Bits per second of RTP payload, video, as really sent.
+    /// Bits per second of RTP payload, video, as really sent, all layers.
     pub video_bps: f64,
     /// RTP packets per second, video and audio.
     pub packets_per_second: f64,
@@ -58,6 +62,20 @@ pub struct Step {
     /// Packets missing for good, of all that should have come; `None` if none came.
     pub lost_pct: Option<f64>,
     pub worst_viewer_lost_pct: Option<f64>,
+    /// The viewer that lost most, or with equal loss froze longest.
+    pub worst_viewer: Option<WorstViewer>,
+    /// `None` in full mode, where SRTP drops them unseen.
+    pub duplicate_packets: Option<u64>,
+    /// Packets that came after later ones; in full mode retransmitted ones too.
+    pub reordered_packets: u64,
+    /// Packets that were decrypted and checked.
+    pub checked_packets: u64,
+    /// Of those, forged or damaged.
+    pub bad_packets: u64,
+    /// Interarrival jitter of the video (RFC 3550), mean over viewers.
+    pub jitter_ms: Option<f64>,
+    /// Changes of the video's SSRC or, in full mode, of the picture's size, sum over viewers.
+    pub layer_switches: u64,
     pub delivered_packets: u64,
     pub delivered_packets_per_second: f64,
     pub delivered_mbit_per_second: f64,
@@ -69,13 +87,93 @@ pub struct Step {
     pub plis: u64,
     /// PLI and FIR that publishers received.
     pub publisher_key_frame_requests: u64,
-    /// Joins of this step.
+    /// Joins of this step, before it was measured.
     pub joins: Joins,
+    /// `None` without `--churn`.
+    pub churn: Option<Churn>,
+    /// `None` without `--swap-every`.
+    pub swaps: Option<Swaps>,
     /// From the publisher's send call to the frame's last packet; `None` if no frame carries a time stamp.
     pub latency_ms: Option<LatencyMs>,
     /// `None` without `--pid`.
     pub server: Option<Server>,
     pub generator: Generator,
+}
+
+/// Viewers that left and joined while the step was measured.
+#[derive(Debug, Serialize)]
+pub struct Churn {
+    pub left: usize,
+    pub joins: Joins,
+}
+
+/// Publishers that ended and were followed by new ones while the step was measured.
+#[derive(Debug, Serialize)]
+pub struct Swaps {
+    pub swaps: usize,
+    /// Longest pause of the picture, of each viewer for each swap.
+    pub gap_p50_ms: Option<f64>,
+    pub gap_p95_ms: Option<f64>,
+    pub gap_max_ms: Option<f64>,
+}
+
+impl Swaps {
+    /// From pauses in microseconds.
+    pub fn of(swaps: usize, gaps: &Histogram) -> Swaps {
+        let ms = |share| gaps.quantile(share).map(|micros| micros as f64 / 1000.0);
+        Swaps { swaps, gap_p50_ms: ms(0.5), gap_p95_ms: ms(0.95), gap_max_ms: ms(1.0) }
+    }
+}
+
+/// How far a ramp came.
+#[derive(Debug, Serialize)]
+pub struct Ramp {
+    /// Viewers of the largest step that held; 0 if none did.
+    pub held: usize,
+    /// Viewers of the step that did not.
+    pub broke: Option<usize>,
+    /// Why.
+    pub reasons: Vec<String>,
+}
+
+impl Ramp {
+    /// One line.
+    pub fn words(&self) -> String {
+        let why = self.reasons.join("; ");
+        match (self.held, self.broke) {
+            (0, _) => format!("ramp: no step held: {why}"),
+            (held, Some(broke)) => format!("ramp: {held} viewers held, {broke} did not: {why}"),
+            (held, None) if why.is_empty() => format!("ramp: {held} viewers held, the most that are tried"),
+            (held, None) => format!("ramp: {held} viewers held, then: {why}"),
+        }
+    }
+}
+
+/// How the worst viewer fared.
+#[derive(Debug, Serialize)]
+pub struct WorstViewer {
+    /// Its number, from 0.
+    pub viewer: usize,
+    pub lost_pct: f64,
+    pub packets: u64,
+    pub frames: u64,
+    pub freezes: u64,
+    pub frozen_seconds: f64,
+}
+
+impl WorstViewer {
+    /// One that received nothing lost everything.
+    pub fn of(worst: &Worst) -> WorstViewer {
+        let received = &worst.received;
+        WorstViewer {
+            viewer: worst.viewer,
+            lost_pct: received.lost_pct().unwrap_or(100.0),
+            packets: received.packets,
+            frames: received.frames,
+            freezes: received.freezes,
+            frozen_seconds: received.frozen_us as f64 / 1e6,
+        }
+    }
 }
 
 /// Joins of one step. Times are medians from the start of the POST.
@@ -88,8 +186,10 @@ pub struct Joins {
     pub connected_ms: Option<f64>,
     pub first_rtp_ms: Option<f64>,
     pub first_rtp_p95_ms: Option<f64>,
+    pub first_rtp_p99_ms: Option<f64>,
     pub first_key_frame_ms: Option<f64>,
     pub first_key_frame_p95_ms: Option<f64>,
+    pub first_key_frame_p99_ms: Option<f64>,
 }
 
 /// Latency of whole frames.
@@ -185,54 +285,6 @@ pub fn quantile_ms(values: &mut [std::time::Duration], share: f64) -> Option<f64
     values.get(rank - 1).map(|value| value.as_secs_f64() * 1000.0)
 }
 
-/// The table at the end: a column per step.
-pub fn table(report: &Report) -> String {
-    type Cell = fn(&Step) -> String;
-    let rows: &[(&str, Cell)] = &[
-        ("viewers", |s| format!("{}", s.viewers)),
-        ("joined / failed / lost", |s| {
-            format!("{} / {} / {}", s.viewers_joined, s.joins.failed, s.viewers_lost)
-        }),
-        ("packets/s delivered", |s| format!("{:.0}", s.delivered_packets_per_second)),
-        ("Mbit/s delivered", |s| format!("{:.1}", s.delivered_mbit_per_second)),
-        ("loss % (worst viewer)", |s| {
-            format!("{} ({})", shown(s.lost_pct, 3), shown(s.worst_viewer_lost_pct, 3))
-        }),
-        ("latency p50 ms", |s| shown(s.latency_ms.as_ref().map(|l| l.p50), 2)),
-        ("latency p95 ms", |s| shown(s.latency_ms.as_ref().map(|l| l.p95), 2)),
-        ("latency p99 ms", |s| shown(s.latency_ms.as_ref().map(|l| l.p99), 2)),
-        ("latency max ms", |s| shown(s.latency_ms.as_ref().map(|l| l.max), 2)),
-        ("freezes (seconds)", |s| format!("{} ({:.1})", s.freezes, s.frozen_seconds)),
-        ("join: answer ms", |s| shown(s.joins.answer_ms, 1)),
-        ("join: connected ms", |s| shown(s.joins.connected_ms, 1)),
-        ("join: first RTP ms (p95)", |s| {
-            format!("{} ({})", shown(s.joins.first_rtp_ms, 1), shown(s.joins.first_rtp_p95_ms, 1))
-        }),
-        ("join: key frame ms (p95)", |s| {
-            format!("{} ({})", shown(s.joins.first_key_frame_ms, 1), shown(s.joins.first_key_frame_p95_ms, 1))
-        }),
-        ("server CPU % of a core", |s| shown(s.server.as_ref().map(|s| s.cpu_pct_of_core), 1)),
-        ("server CPU ns/packet", |s| shown(s.server.as_ref().and_then(|s| s.cpu_ns_per_packet), 0)),
-        ("server KiB/viewer", |s| shown(s.server.as_ref().and_then(|s| s.rss_kib_per_viewer), 1)),
-        ("machine busy %", |s| format!("{:.0}", s.generator.machine_busy_pct)),
-        ("generator busy %", |s| {
-            format!("{:.0}{}", s.generator.busy_pct, if s.generator.bottleneck { " LIMIT" } else { "" })
-        }),
-    ];
-    let Report { mode, gro, steps, .. } = report;
-    let mut text = format!("mode {mode}, gro {}\n", if *gro { "on" } else { "off" });
-    for (name, cell) in rows {
-        let cells: String = steps.iter().map(|step| format!("{:>20}", cell(step))).collect();
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{name:<26}{cells}");
-    }
-    text
-}
-
-fn shown(value: Option<f64>, digits: usize) -> String {
-    value.map_or("-".into(), |value| format!("{value:.digits$}"))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -282,26 +334,6 @@ mod tests {
             let judged = bad.judge();
             assert!(judged.bottleneck && judged.reasons.len() == 1, "{judged:?}");
         }
-    }
-
-    #[test]
-    fn the_table_has_a_column_per_step_and_dashes_for_what_was_not_measured() {
-        let steps = vec![Step { viewers: 10, ..Step::default() }, Step { viewers: 20, ..Step::default() }];
-        let report = Report {
-            tool: "t",
-            version: "v",
-            mode: "full",
-            gro: true,
-            stream: None,
-            publishers: 1,
-            steps,
-            ended_early: None,
-        };
-        let table = table(&report);
-        assert!(table.starts_with("mode full, gro on\n"));
-        let first = table.lines().nth(1).unwrap();
-        assert_eq!(first.split_whitespace().collect::<Vec<_>>(), ["viewers", "10", "20"]);
-        assert!(table.contains("server CPU ns/packet                         -                   -"));
     }
 
     #[test]

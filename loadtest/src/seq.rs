@@ -17,6 +17,8 @@ pub struct SeqWindow {
 pub enum Arrival {
     /// Seen for the first time.
     New,
+    /// Seen for the first time, after later ones.
+    Late,
     /// Seen before.
     Duplicate,
     /// Older than the window or than the first packet: no longer counted.
@@ -33,7 +35,8 @@ impl SeqWindow {
 
     /// Counts one packet after the first.
     pub fn arrived(&mut self, seq: u64) -> Arrival {
-        if seq > self.highest {
+        let newest = seq > self.highest;
+        if newest {
             self.forget_up_to(seq);
             self.highest = seq;
         } else if seq < self.first || self.highest - seq >= WINDOW {
@@ -43,7 +46,7 @@ impl SeqWindow {
         }
         self.mark(seq);
         self.unique += 1;
-        Arrival::New
+        if newest { Arrival::New } else { Arrival::Late }
     }
 
     /// Packets missing between the first and the highest one.
@@ -94,7 +97,7 @@ mod tests {
             assert_eq!(window.arrived(seq), Arrival::New);
         }
         assert_eq!(window.lost(), 2);
-        assert_eq!(window.arrived(12), Arrival::New);
+        assert_eq!(window.arrived(12), Arrival::Late);
         assert_eq!((window.lost(), window.expected()), (1, 6));
     }
 

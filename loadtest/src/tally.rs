@@ -16,6 +16,9 @@ const NOTICE: Duration = Duration::from_millis(100);
 #[derive(Default)]
 pub struct Tally {
     interrupted: Arc<AtomicBool>,
+    /// Publishers that joined.
+    published: usize,
+    /// Viewers that did.
     joined: Vec<JoinTimes>,
     failed: BTreeMap<String, usize>,
     first_failure: Option<String>,
@@ -58,7 +61,8 @@ impl Tally {
 
     fn count(&mut self, outcome: Outcome) {
         match outcome {
-            Outcome::Joined(times) => self.joined.push(times),
+            Outcome::Joined(Id::Publisher(_), _) => self.published += 1,
+            Outcome::Joined(Id::Viewer(_), times) => self.joined.push(times),
             Outcome::Failed(id, failure) => {
                 *self.failed.entry(failure.cause()).or_default() += 1;
                 self.first_failure.get_or_insert_with(|| failure.to_string());
@@ -77,9 +81,10 @@ impl Tally {
 
     /// Joins that are decided.
     pub fn settled(&self) -> usize {
-        self.joined.len() + self.failed()
+        self.published + self.joined.len() + self.failed()
     }
 
+    /// Viewers that joined.
     pub fn joined(&self) -> usize {
         self.joined.len()
     }
@@ -117,8 +122,10 @@ impl Tally {
             connected_ms: ms(|times| Some(times.connected), 0.5),
             first_rtp_ms: ms(|times| times.first_rtp, 0.5),
             first_rtp_p95_ms: ms(|times| times.first_rtp, 0.95),
+            first_rtp_p99_ms: ms(|times| times.first_rtp, 0.99),
             first_key_frame_ms: ms(|times| times.first_key_frame, 0.5),
             first_key_frame_p95_ms: ms(|times| times.first_key_frame, 0.95),
+            first_key_frame_p99_ms: ms(|times| times.first_key_frame, 0.99),
         }
     }
 }
@@ -135,7 +142,7 @@ mod tests {
         let (tell, outcomes) = mpsc::channel();
         let mut tally = Tally::default();
         let send = |outcome| tell.send(outcome).is_ok();
-        assert!(send(Outcome::Joined(JoinTimes::default())));
+        assert!(send(Outcome::Joined(Id::Viewer(0), JoinTimes::default())));
         assert!(send(Outcome::Failed(Id::Viewer(1), Failure::Ice)));
         assert!(send(Outcome::Failed(Id::Viewer(2), Failure::Ice)));
         assert!(send(Outcome::Lost(Id::Publisher(0))));
@@ -160,7 +167,7 @@ mod tests {
     #[test]
     fn listening_ends_when_enough_is_settled() {
         let (tell, outcomes) = mpsc::channel();
-        assert!(tell.send(Outcome::Joined(JoinTimes::default())).is_ok());
+        assert!(tell.send(Outcome::Joined(Id::Viewer(0), JoinTimes::default())).is_ok());
         let before = Instant::now();
         Tally::default().listen(&outcomes, 1, before + Duration::from_secs(60));
         assert!(before.elapsed() < Duration::from_secs(5));

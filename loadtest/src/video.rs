@@ -57,23 +57,29 @@ pub enum VideoError {
 /// One access unit, cut into payloads; the stamp goes in front.
 pub struct LoopFrame {
     /// Sequence and picture parameter set; empty unless this is the key frame.
-    parameter_sets: Vec<Vec<u8>>,
+    pub parameter_sets: Vec<Vec<u8>>,
+    /// Whether the frame says when it was sent.
+    pub stamped: bool,
     /// RTP payloads of the picture's slices.
     pub slices: Vec<Arc<[u8]>>,
 }
 
 impl LoopFrame {
-    /// The frame's first RTP payload: parameter sets, if any, and the stamp.
-    pub fn lead(&self, stamp: Stamp) -> Arc<[u8]> {
+    /// The frame's first RTP payload: parameter sets, if any, and the stamp. `None` where a codec has no place
+    /// for it.
+    pub fn lead(&self, stamp: Stamp) -> Option<Arc<[u8]>> {
+        if !self.stamped {
+            return None;
+        }
         let full = self.slices.len() >= PACKETS_FOR_FULL_STAMP;
         let room = if full { MAX_PAYLOAD } else { 0 };
         if self.parameter_sets.is_empty() {
-            return sei::write(stamp, room).into();
+            return Some(sei::write(stamp, room).into());
         }
         let taken: usize = 1 + 2 + self.parameter_sets.iter().map(|set| 2 + set.len()).sum::<usize>();
         let message = sei::write(stamp, room.saturating_sub(taken));
         let units: Vec<&[u8]> = self.parameter_sets.iter().map(Vec::as_slice).chain([&message[..]]).collect();
-        h264::stap_a(&units).into()
+        Some(h264::stap_a(&units).into())
     }
 }
 
@@ -83,8 +89,8 @@ pub struct VideoLoop {
     pub frames: Vec<LoopFrame>,
     /// What was asked for.
     pub settings: VideoSettings,
-    /// profile-level-id (RFC 6184 section 8.1), as in the sequence parameter set.
-    pub profile_level_id: u32,
+    /// profile-level-id (RFC 6184 section 8.1), as in the sequence parameter set; `None` for VP8.
+    pub profile_level_id: Option<u32>,
 }
 
 impl VideoLoop {
@@ -119,14 +125,15 @@ impl VideoLoop {
             frames.push(loop_frame(&encode_surely(&mut encoder, &source).map_err(failed)?));
         }
         let profile_level_id = frames.first().and_then(profile_level_id).ok_or(VideoError::NoKeyFrame)?;
-        Ok(VideoLoop { frames, settings, profile_level_id })
+        Ok(VideoLoop { frames, settings, profile_level_id: Some(profile_level_id) })
     }
 
     /// RTP payload bits per second that a publisher of this loop really sends.
     pub fn bitrate(&self) -> f64 {
         let no_stamp = Stamp { sent_us: 0, frame: 0 };
         let frame_len = |frame: &LoopFrame| {
-            frame.lead(no_stamp).len() + frame.slices.iter().map(|payload| payload.len()).sum::<usize>()
+            frame.lead(no_stamp).map_or(0, |lead| lead.len())
+                + frame.slices.iter().map(|payload| payload.len()).sum::<usize>()
         };
         let bytes: usize = self.frames.iter().map(frame_len).sum();
         bytes as f64 * 8.0 * f64::from(self.settings.fps) / self.frames.len() as f64
@@ -134,7 +141,8 @@ impl VideoLoop {
 
     /// RTP packets per second that a publisher of this loop sends.
     pub fn packet_rate(&self) -> f64 {
-        let packets: usize = self.frames.iter().map(|frame| 1 + frame.slices.len()).sum();
+        let packets: usize =
+            self.frames.iter().map(|frame| usize::from(frame.stamped) + frame.slices.len()).sum();
         packets as f64 * f64::from(self.settings.fps) / self.frames.len() as f64
     }
 }
@@ -186,7 +194,7 @@ fn loop_frame(stream: &[u8]) -> LoopFrame {
             Some(_) => slices.extend(h264::payloads_of(unit)),
         }
     }
-    LoopFrame { parameter_sets, slices }
+    LoopFrame { parameter_sets, stamped: true, slices }
 }
 
 /// Says "constrained baseline" the way WebRTC spells it, 42e0xx: the encoder sets constraint_set1 (no tools
@@ -254,7 +262,7 @@ mod tests {
         let mut decoder = Decoder::new().unwrap();
         for number in (0..30).chain(0..30) {
             let frame = &video.frames[number];
-            let lead = frame.lead(Stamp { sent_us: 1, frame: 2 });
+            let lead = frame.lead(Stamp { sent_us: 1, frame: 2 }).unwrap();
             let payloads: Vec<_> = [lead].into_iter().chain(frame.slices.iter().cloned()).collect();
             let picture = decoder.decode(&annex_b(&payloads)).unwrap().unwrap();
             let stride = picture.strides().0;
@@ -267,7 +275,7 @@ mod tests {
         let video = VideoLoop::encode(SMALL).unwrap();
         let ratio = video.bitrate() / 600_000.0;
         assert!((0.8..1.2).contains(&ratio), "{ratio}");
-        assert_eq!(video.profile_level_id >> 8, 0x42e0);
+        assert_eq!(video.profile_level_id.unwrap() >> 8, 0x42e0);
         assert!(!video.frames[0].parameter_sets.is_empty());
         assert!(video.frames[1..].iter().all(|frame| frame.parameter_sets.is_empty()));
     }
@@ -286,7 +294,7 @@ mod tests {
         let settings = VideoSettings { bitrate: 2_500_000, gop_frames: 8, ..SMALL };
         let video = VideoLoop::encode(settings).unwrap();
         for frame in &video.frames {
-            let lead = frame.lead(Stamp { sent_us: 1_790_000_000_000_000, frame: 2 });
+            let lead = frame.lead(Stamp { sent_us: 1_790_000_000_000_000, frame: 2 }).unwrap();
             assert!((MAX_PAYLOAD - 1..=MAX_PAYLOAD).contains(&lead.len()), "{}", lead.len());
             assert!(frame.slices[..frame.slices.len() - 1].iter().all(|slice| slice.len() == MAX_PAYLOAD));
         }

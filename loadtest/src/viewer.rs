@@ -14,66 +14,31 @@ use str0m::{Event, Rtc, RtcConfig};
 use crate::failure::Failure;
 use crate::frames::{Frame, Frames, Packet};
 use crate::freeze::FreezeMeter;
+use crate::jitter::Jitter;
 use crate::negotiation::Offered;
 use crate::packet::h264::{self, KeyMark};
-use crate::packet::{sei, vp8};
+use crate::packet::{sei, size, vp8};
 use crate::peer::Context;
+use crate::received::Received;
 use crate::seq::{Arrival, SeqWindow};
+use crate::video;
 
 /// Between two PLIs.
 const PLI_INTERVAL: Duration = Duration::from_millis(500);
 /// RTP streams followed per viewer; a server that makes up more is not believed.
 const MAX_STREAMS: usize = 16;
 
-/// What a viewer counted since the start of the measured window.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Received {
-    /// RTP packets, each counted once.
-    pub packets: u64,
-    /// RTP payload bytes.
-    pub bytes: u64,
-    /// Packets missing for good.
-    pub lost: u64,
-    /// Packets that should have come.
-    pub expected: u64,
-    /// Frames that could be shown.
-    pub frames: u64,
-    /// Frames that carried no time stamp.
-    pub unstamped: u64,
-    /// Times that the picture stood still.
-    pub freezes: u64,
-    /// Microseconds for which it did.
-    pub frozen_us: u64,
-    /// PLIs sent.
-    pub plis: u64,
-}
-
-impl std::ops::AddAssign for Received {
-    fn add_assign(&mut self, other: Received) {
-        self.packets += other.packets;
-        self.bytes += other.bytes;
-        self.lost += other.lost;
-        self.expected += other.expected;
-        self.frames += other.frames;
-        self.unstamped += other.unstamped;
-        self.freezes += other.freezes;
-        self.frozen_us += other.frozen_us;
-        self.plis += other.plis;
-    }
-}
-
-impl Received {
-    /// Percent of the expected packets that are missing; `None` if none was expected.
-    pub fn lost_pct(&self) -> Option<f64> {
-        (self.expected > 0).then(|| self.lost as f64 * 100.0 / self.expected as f64)
-    }
-}
-
 /// One viewer.
 pub struct Viewer {
     video_mid: Mid,
+    /// Whether a join is done only with a key frame.
+    expects_video: bool,
     codecs: HashMap<Pt, Codec>,
     streams: HashMap<u32, SeqWindow>,
+    /// SSRC of the last video packet, and its jitter.
+    video: Option<(u32, Jitter)>,
+    /// Width and height of the picture.
+    size: Option<(u32, u32)>,
     frames: Frames,
     freezes: FreezeMeter,
     first_rtp: Option<Instant>,
@@ -97,18 +62,21 @@ pub fn offer(ip: IpAddr) -> Result<(Offered, Mid), Failure> {
         api.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
         video_mid = Some(api.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None));
     };
-    let offered = Offered::new(config.build(Instant::now()), ip, declare)?;
+    let offered = Offered::new(config, ip, declare)?;
     Ok((offered, video_mid.ok_or_else(|| Failure::Answer("nothing was offered".into()))?))
 }
 
 impl Viewer {
     /// Watches what `rtc` has agreed on.
-    pub fn new(rtc: &Rtc, video_mid: Mid) -> Self {
+    pub fn new(rtc: &Rtc, video_mid: Mid, expects_video: bool) -> Self {
         let codecs = rtc.codec_config().params().iter().map(|p| (p.pt(), p.spec().codec)).collect();
         Viewer {
             video_mid,
+            expects_video,
             codecs,
             streams: HashMap::new(),
+            video: None,
+            size: None,
             frames: Frames::default(),
             freezes: FreezeMeter::default(),
             first_rtp: None,
@@ -117,6 +85,11 @@ impl Viewer {
             window: Received::default(),
             base: (0, 0),
         }
+    }
+
+    /// Whether all that is expected has come.
+    pub fn has_joined(&self) -> bool {
+        self.first_key_frame.is_some() || !self.expects_video && self.first_rtp.is_some()
     }
 
     /// When the first RTP packet came.
@@ -155,6 +128,11 @@ impl Viewer {
         true
     }
 
+    /// The longest pause of the picture since this was last asked.
+    pub fn take_longest_pause(&mut self, now: Instant) -> Option<Duration> {
+        self.freezes.take_longest(now)
+    }
+
     /// Starts a new measured window.
     pub fn begin_window(&mut self) {
         self.base = self.totals();
@@ -168,6 +146,9 @@ impl Viewer {
         // What was missing at the start of the window may have come in it.
         window.lost = lost.saturating_sub(self.base.0);
         window.expected = expected - self.base.1;
+        if let Some((_, jitter)) = &self.video {
+            (window.jitter_us, window.jitter_streams) = (jitter.micros(video::CLOCK_RATE), 1);
+        }
         window
     }
 
@@ -181,13 +162,39 @@ impl Viewer {
             return;
         }
         let codec = self.codecs.get(&packet.header.payload_type);
-        if let Some(codec) = codec.filter(|codec| codec.is_video()) {
-            let packet = describe(packet, *codec);
+        if let Some(codec) = codec.copied().filter(|codec| codec.is_video()) {
+            self.note_video(*packet.header.ssrc, packet.header.timestamp, context.clock.micros(now));
+            self.note_size(&packet.payload, codec);
+            let packet = describe(packet, codec);
             let Viewer { frames, freezes, first_key_frame, window, .. } = self;
             frames.insert(packet, now, |frame| {
                 first_key_frame.get_or_insert(now);
                 shown(frame, now, freezes, window, context);
             });
+        }
+    }
+
+    fn note_video(&mut self, ssrc: u32, time: u32, arrived_us: u64) {
+        let (before, mut jitter) = self.video.unwrap_or((ssrc, Jitter::default()));
+        if before != ssrc {
+            self.window.switches += 1;
+            jitter = Jitter::default();
+        }
+        jitter.packet(time, arrived_us, video::CLOCK_RATE);
+        self.video = Some((ssrc, jitter));
+    }
+
+    /// A key frame says how large the picture is from now on.
+    fn note_size(&mut self, payload: &[u8], codec: Codec) {
+        let size = match codec {
+            Codec::H264 => size::of_h264(payload),
+            Codec::Vp8 => size::of_vp8(payload),
+            _ => None,
+        };
+        if let Some(size) = size
+            && self.size.replace(size).is_some_and(|before| before != size)
+        {
+            self.window.switches += 1;
         }
     }
 
@@ -203,11 +210,14 @@ impl Viewer {
                 Arrival::New
             }
         };
-        if arrival == Arrival::New {
+        let new = matches!(arrival, Arrival::New | Arrival::Late);
+        if new {
             self.window.packets += 1;
+            self.window.checked += 1;
             self.window.bytes += packet.payload.len() as u64;
+            self.window.reordered += u64::from(arrival == Arrival::Late);
         }
-        arrival == Arrival::New
+        new
     }
 }
 

@@ -2,4 +2,5 @@
 
 pub mod h264;
 pub mod sei;
+pub mod size;
 pub mod vp8;

@@ -114,3 +114,142 @@ fn a_stream_without_key_frames_ends_the_run_after_the_timeout() {
     assert!(error.contains("never a whole key frame"), "{error}");
     assert!(began.elapsed() < Duration::from_secs(12));
 }
+
+/// Packets and loss of a light run, which must have opened a sample without a fault.
+fn light(faults: Faults, more: &str) -> Step {
+    let step = one_step(faults, &format!("--mode light --sample 10 {more}"));
+    assert!(step.checked_packets > 0 && step.bad_packets == 0, "{step:?}");
+    step
+}
+
+#[test]
+fn light_viewers_count_what_full_ones_do() {
+    let server = Server::start(Faults::default());
+    let report = load(&server, "--mode light --sample 10 --viewers 3 --secs 3").unwrap();
+    let (stream, step) = (report.stream.unwrap(), &report.steps[0]);
+    let per_viewer = step.delivered_packets_per_second / 3.0;
+    assert!((per_viewer / stream.packets_per_second - 1.0).abs() < 0.1, "{per_viewer}");
+    assert_eq!((step.lost_pct, step.duplicate_packets, step.bad_packets), (Some(0.0), Some(0), 0));
+    assert!((250..=290).contains(&step.frames), "{}", step.frames);
+    let opened = step.checked_packets as f64 / step.delivered_packets as f64;
+    assert!((0.09..0.2).contains(&opened), "{opened}");
+    let latency = step.latency_ms.as_ref().unwrap();
+    // One frame in ten, and those whose first packet is among one in ten.
+    assert!((25..=80).contains(&latency.frames) && latency.p50 < 50.0, "{latency:?}");
+    assert_eq!(server.deleted.load(Ordering::Relaxed), 4);
+}
+
+#[test]
+fn light_viewers_stay_with_a_server_that_waits_for_their_reports() {
+    // str0m ends a session whose peer no longer answers; reports are what shows life besides.
+    let step = light(Faults::default(), "--viewers 2 --secs 2 --gro off");
+    assert_eq!((step.viewers_joined, step.viewers_lost), (2, 0));
+}
+
+#[test]
+fn injected_loss_and_delay_are_seen_as_they_are() {
+    let plain = light(Faults::default(), "--viewers 4 --secs 4");
+    let bad = light(Faults::default(), "--viewers 4 --secs 4 --impair loss=1%,delay=20ms");
+    let lost = bad.lost_pct.unwrap();
+    // Some 2700 packets: 0.8 is four times the standard deviation.
+    assert!((0.2..1.8).contains(&lost), "{lost} %");
+    let added = bad.latency_ms.unwrap().p50 - plain.latency_ms.unwrap().p50;
+    assert!((19.0..28.0).contains(&added), "{added} ms");
+}
+
+#[test]
+fn only_every_second_viewer_is_impaired_when_asked_for() {
+    let step = light(Faults::default(), "--viewers 4 --secs 3 --impair loss=10% --impair-every 2");
+    let (all, worst) = (step.lost_pct.unwrap(), step.worst_viewer.unwrap());
+    assert!((3.0..7.0).contains(&all) && (7.0..13.0).contains(&worst.lost_pct), "{all} {worst:?}");
+    assert!(worst.viewer.is_multiple_of(2), "{worst:?}");
+}
+
+#[test]
+fn reordering_is_counted_and_is_no_loss() {
+    let step = light(Faults::default(), "--viewers 2 --secs 3 --impair reorder=5%");
+    // What is on its way when the window ends is missing.
+    assert!(step.lost_pct.unwrap() < 0.3, "{step:?}");
+    let share = step.reordered_packets as f64 / step.delivered_packets as f64;
+    assert!((0.01..0.07).contains(&share), "{share}");
+}
+
+#[test]
+fn full_viewers_have_injected_loss_repaired() {
+    let faults = Faults { retransmits: true, ..Faults::default() };
+    let step = one_step(faults, "--viewers 2 --secs 4 --impair loss=5%");
+    // Audio, about a third of the packets, is not sent again and keeps its 5 %.
+    let lost = step.lost_pct.unwrap();
+    assert!(lost < 3.0, "{lost} %");
+    assert!(step.frames > 150, "{step:?}");
+}
+
+#[test]
+fn loss_behind_the_publisher_is_repaired_by_its_retransmissions() {
+    let faults = Faults { retransmits: true, ..Faults::default() };
+    let step = one_step(faults, "--viewers 1 --secs 4 --impair-publisher loss=5%");
+    // The server forwards what the publisher sent again, so that viewers see video late but whole.
+    let lost = step.lost_pct.unwrap();
+    assert!(lost < 3.0 && step.frames > 80, "{lost} {step:?}");
+}
+
+#[test]
+fn viewers_that_come_and_go_leave_the_others_undisturbed() {
+    let server = Server::start(Faults::default());
+    let mut report = load(&server, "--viewers 4 --secs 3 --churn 2 --mode light --sample 5").unwrap();
+    let step = report.steps.remove(0);
+    let churn = step.churn.unwrap();
+    // Five have left by half a second before the end, and a sixth as it ends.
+    assert!((5..=6).contains(&churn.left) && churn.joins.failed == 0, "{churn:?}");
+    assert!(churn.joins.ok >= 3 && churn.joins.first_rtp_p99_ms.is_some(), "{churn:?}");
+    assert_eq!((step.viewers_joined, step.viewers_lost, step.lost_pct), (4, 0, Some(0.0)));
+    assert_eq!(server.deleted.load(Ordering::Relaxed), 5 + churn.left as u64);
+}
+
+#[test]
+fn a_swap_of_publishers_shows_as_a_gap_in_the_picture() {
+    let step = one_step(Faults::default(), "--viewers 2 --secs 4 --swap-every 1.5");
+    let swaps = step.swaps.unwrap();
+    assert_eq!(swaps.swaps, 2);
+    let (median, max) = (swaps.gap_p50_ms.unwrap(), swaps.gap_max_ms.unwrap());
+    // At least the time between two frames, at most what a join on loopback takes.
+    assert!((30.0..1500.0).contains(&median) && max >= median, "{swaps:?}");
+}
+
+#[test]
+fn a_ramp_ends_where_the_bar_is_missed() {
+    let server = Server::start(Faults { drop_per_mille: 50, ..Faults::default() });
+    let report = load(&server, "--viewers 2 --secs 2 --ramp --require loss<1%").unwrap();
+    let ramp = report.ramp.unwrap();
+    assert_eq!((ramp.held, ramp.broke, report.steps.len()), (0, Some(2), 1));
+    assert!(ramp.words().contains("no step held: loss<1%"), "{}", ramp.words());
+}
+
+#[test]
+fn sound_alone_is_judged_without_waiting_for_a_picture() {
+    for mode in ["full", "light"] {
+        let more = format!("--audio-only --viewers 2 --secs 2 --mode {mode}");
+        let step = one_step(Faults::default(), &more);
+        let per_viewer = step.delivered_packets_per_second / 2.0;
+        assert!((45.0..55.0).contains(&per_viewer) && step.lost_pct == Some(0.0), "{mode}: {step:?}");
+        assert_eq!((step.frames, step.latency_ms.is_none()), (0, true), "{mode}");
+    }
+}
+
+#[test]
+fn vp8_is_played_and_has_no_latency() {
+    for mode in ["full", "light"] {
+        let step = one_step(Faults::default(), &format!("--codec vp8 --viewers 2 --secs 2 --mode {mode}"));
+        assert!((110..=130).contains(&step.frames) && step.lost_pct == Some(0.0), "{mode}: {step:?}");
+        assert!(step.latency_ms.is_none(), "{mode}");
+    }
+}
+
+#[test]
+fn a_paced_publisher_sends_the_same_but_takes_its_time() {
+    let step = one_step(Faults::default(), "--pace browser --viewers 1 --secs 2");
+    assert!((55..=65).contains(&step.frames) && step.lost_pct == Some(0.0), "{step:?}");
+    // Frames are about 4 kB, of which the pacer lets 1.6 kB go every 5 ms.
+    let latency = step.latency_ms.unwrap();
+    assert!(latency.p50 > 4.5, "{latency:?}");
+}

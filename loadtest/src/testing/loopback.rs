@@ -11,10 +11,9 @@ use str0m::RtcConfig;
 use crate::audio;
 use crate::clock::WallClock;
 use crate::engine::{Collected, Command, Engine};
-use crate::histogram::Histogram;
 use crate::negotiation::Connecting;
 use crate::peer::{Context, Id, JoinTimes, Outcome, Peer, Role};
-use crate::publisher::{self, Media, Publisher};
+use crate::publisher::{self, Layer, Media, Publisher};
 use crate::video::{VideoLoop, VideoSettings};
 use crate::viewer::Viewer;
 
@@ -28,7 +27,8 @@ struct Pair {
 
 fn media() -> Arc<Media> {
     let settings = VideoSettings { width: 320, height: 180, fps: 30, bitrate: 1_000_000, gop_frames: 30 };
-    Arc::new(Media { video: VideoLoop::encode(settings).unwrap(), audio: audio::opus_loop() })
+    let video = Arc::new(VideoLoop::encode(settings).unwrap());
+    Arc::new(Media { video: vec![Layer { rid: None, video }], audio: audio::opus_loop(), paced: false })
 }
 
 fn viewing_rtc() -> str0m::Rtc {
@@ -45,7 +45,7 @@ fn pair() -> Pair {
     let (tell, outcomes) = mpsc::channel();
     let clock = WallClock::new();
     let engine = |name: &str| {
-        let context = Context { clock, outcomes: tell.clone(), latency: Histogram::default() };
+        let context = Context::new(clock, tell.clone());
         Engine::start(name.into(), context).unwrap()
     };
     let media = media();
@@ -55,7 +55,7 @@ fn pair() -> Pair {
     let now = Instant::now();
     let give_up = now + Duration::from_secs(10);
     let publisher = Publisher::new(media, clock, &publishing.rtc, &mids, 0.0).unwrap();
-    let viewer = Box::new(Viewer::new(&viewing.rtc, mids.video()));
+    let viewer = Box::new(Viewer::new(&viewing.rtc, mids.video().unwrap(), true));
     let pair = Pair { publisher: engine("publisher"), viewer: engine("viewer"), outcomes };
     let add = |engine: &Engine, id, connecting, role| {
         let peer = Peer::new(id, connecting, role, now, give_up);
@@ -69,7 +69,7 @@ fn pair() -> Pair {
 impl Pair {
     fn wait_joined(&self) -> Vec<JoinTimes> {
         let next = || match self.outcomes.recv_timeout(Duration::from_secs(15)).unwrap() {
-            Outcome::Joined(times) => times,
+            Outcome::Joined(_, times) => times,
             other => panic!("{other:?}"),
         };
         vec![next(), next()]
@@ -119,7 +119,7 @@ fn a_viewer_whose_publisher_leaves_is_reported_as_lost() {
 #[test]
 fn a_join_that_nobody_answers_fails_with_its_cause() {
     let (tell, outcomes) = mpsc::channel();
-    let context = Context { clock: WallClock::new(), outcomes: tell, latency: Histogram::default() };
+    let context = Context::new(WallClock::new(), tell);
     let engine = Engine::start("alone".into(), context).unwrap();
     let media = media();
     let (offered, mids) = publisher::offer(&media, LOOPBACK).unwrap();
@@ -141,4 +141,15 @@ fn a_join_that_nobody_answers_fails_with_its_cause() {
     }
     drop(silent);
     engine.stop();
+}
+
+#[test]
+fn a_simulcast_offer_names_three_layers_and_each_is_played() {
+    let settings = VideoSettings { width: 320, height: 180, fps: 30, bitrate: 200_000, gop_frames: 30 };
+    let video = Arc::new(VideoLoop::encode(settings).unwrap());
+    let layer = |rid| Layer { rid: Some(rid), video: video.clone() };
+    let media = Media { video: ["q", "h", "f"].map(layer).into(), audio: audio::opus_loop(), paced: false };
+    let (offered, _) = publisher::offer(&media, LOOPBACK).unwrap();
+    assert!(offered.offer.contains("a=simulcast:send q;h;f\r\n"), "{}", offered.offer);
+    assert_eq!(offered.offer.matches("a=rid:").count(), 3);
 }

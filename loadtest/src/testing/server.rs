@@ -105,6 +105,26 @@ struct Client {
     publishes: bool,
     mids: Vec<(MediaKind, Mid)>,
     wake: Instant,
+    /// Continues the numbers over a change of publisher: video, audio.
+    numbering: [Numbering; 2],
+}
+
+#[derive(Default)]
+struct Numbering {
+    publisher: Option<usize>,
+    ahead: u64,
+    highest: u64,
+}
+
+impl Numbering {
+    fn number(&mut self, publisher: usize, seq: u64) -> u64 {
+        if self.publisher.replace(publisher) != Some(publisher) {
+            self.ahead = (self.highest + 1).wrapping_sub(seq);
+        }
+        let number = seq.wrapping_add(self.ahead);
+        self.highest = self.highest.max(number);
+        number
+    }
 }
 
 impl Client {
@@ -112,14 +132,15 @@ impl Client {
         self.mids.iter().find(|(known, _)| *known == kind).map(|(_, mid)| *mid)
     }
 
-    fn pt(&self, kind: MediaKind) -> Option<Pt> {
-        let codec = if kind.is_audio() { Codec::Opus } else { Codec::H264 };
+    /// What it calls this codec, if it was agreed on.
+    fn pt(&self, kind: MediaKind, codec: Codec) -> Option<Pt> {
         let agreed = self.rtc.media(self.mid(kind)?)?.remote_pts();
-        let fits = |pt: &&Pt| {
-            let params = self.rtc.codec_config().params().iter().find(|params| params.pt() == **pt);
-            params.is_some_and(|params| params.spec().codec == codec)
-        };
-        agreed.iter().find(fits).copied()
+        agreed.iter().find(|pt| self.codec(**pt) == Some(codec)).copied()
+    }
+
+    fn codec(&self, pt: Pt) -> Option<Codec> {
+        let params = self.rtc.codec_config().params().iter().find(|params| params.pt() == pt)?;
+        Some(params.spec().codec)
     }
 }
 
@@ -166,11 +187,18 @@ impl Forwarder {
 
     fn accept(&mut self, request: &Request) {
         let config = RtcConfig::new().set_rtp_mode(true).set_ice_lite(true).clear_codecs();
-        let mut rtc = config.enable_opus(true, false).enable_h264(true).build(Instant::now());
+        let mut rtc =
+            config.enable_opus(true, false).enable_h264(true).enable_vp8(true).build(Instant::now());
         rtc.add_local_candidate(Candidate::host(self.local, "udp").unwrap());
         let answer = rtc.sdp_api().accept_offer(SdpOffer::from_sdp_string(&request.offer).unwrap()).unwrap();
         let wake = Instant::now();
-        self.clients.push(Client { rtc, publishes: request.publishes, mids: Vec::new(), wake });
+        self.clients.push(Client {
+            rtc,
+            publishes: request.publishes,
+            mids: Vec::new(),
+            wake,
+            numbering: Default::default(),
+        });
         request.reply.send(answer.to_sdp_string()).unwrap();
     }
 
@@ -200,7 +228,7 @@ impl Forwarder {
 
     fn ask_publisher(&mut self, now: Instant) {
         for client in self.clients.iter_mut().filter(|client| client.publishes) {
-            let mid = client.mid(MediaKind::Video).unwrap();
+            let Some(mid) = client.mid(MediaKind::Video) else { continue };
             if let Some(stream) = client.rtc.direct_api().stream_rx_by_mid(mid, None) {
                 stream.request_keyframe(KeyframeRequestKind::Pli);
                 client.wake = now;
@@ -209,7 +237,8 @@ impl Forwarder {
     }
 
     fn forward(&mut self, from: usize, packet: &RtpPacket, now: Instant) {
-        let video = self.clients[from].pt(MediaKind::Video) == Some(packet.header.payload_type);
+        let Some(codec) = self.clients[from].codec(packet.header.payload_type) else { return };
+        let video = codec.is_video();
         let kind = if video { MediaKind::Video } else { MediaKind::Audio };
         let key = crate::packet::h264::key_mark(&packet.payload) != crate::packet::h264::KeyMark::None;
         if video && key && self.faults.no_key_frames {
@@ -218,11 +247,12 @@ impl Forwarder {
         let nackable = video && self.faults.retransmits;
         for client in self.clients.iter_mut().filter(|client| !client.publishes && client.rtc.is_connected())
         {
-            let (Some(mid), Some(pt)) = (client.mid(kind), client.pt(kind)) else { continue };
+            let (Some(mid), Some(pt)) = (client.mid(kind), client.pt(kind, codec)) else { continue };
+            let number = client.numbering[usize::from(!video)].number(from, *packet.seq_no);
             let mut api = client.rtc.direct_api();
             let Some(stream) = api.stream_tx_by_mid(mid, None) else { continue };
             let write =
-                RtpWrite::new(pt, packet.seq_no, packet.header.timestamp, now, packet.payload.clone());
+                RtpWrite::new(pt, number.into(), packet.header.timestamp, now, packet.payload.clone());
             stream.write_rtp(write.marker(packet.header.marker).nackable(nackable));
             client.wake = now;
         }
