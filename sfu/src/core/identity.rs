@@ -1,7 +1,7 @@
 //! What all sessions of a process share: one DTLS certificate and one validated DTLS configuration.
 //!
-//! str0m's stock provider validates a whole crypto provider for each session, which costs 600 µs; sharing one
-//! `dimpl::Config` brings a session's build to about 11 µs.
+//! str0m's stock provider validates a whole crypto provider for each session, which costs more than all the rest of building
+//! it; sharing one `dimpl::Config` does that once (`cargo bench -p bench`, "session: build a viewer").
 
 use super::srtp::MasterKeys;
 use std::fmt;

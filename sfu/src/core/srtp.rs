@@ -18,8 +18,8 @@ pub struct MasterKeys {
 }
 
 thread_local! {
-    /// The keys that passed through DTLS on this thread and were not yet taken. A session is handled from its datagram to
-    /// its last event without another in between, so what is here belongs to the session at hand.
+    /// The keys that passed through DTLS on this thread and were not yet taken. Whatever is done to a session, it is settled
+    /// before another is touched, and settling takes what is here: so it belongs to the session at hand.
     static EXPORTED: RefCell<Option<MasterKeys>> = const { RefCell::new(None) };
 }
 

@@ -6,7 +6,6 @@ use crate::core::outbox::SessionEvent;
 use crate::core::packet::MediaPacket;
 use crate::core::publisher::Published;
 use crate::core::session::{RoleState, Session};
-use crate::core::srtp::{MasterKeys, PeerRtp};
 use crate::stats::DropReason;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -54,11 +53,6 @@ impl Forwarder {
         }
         let to = self.sockets[socket];
         let received = session.peer.receive(now, from, to, datagram, &mut self.drained);
-        if kind == DatagramKind::Dtls
-            && let Some(keys) = MasterKeys::take()
-        {
-            session.peer_rtp = PeerRtp::new(&keys, self.identity.provider.srtp_provider);
-        }
         if kind != DatagramKind::Stun {
             match received {
                 Ok(()) => session.heard_from = Some(key),

@@ -8,13 +8,14 @@ mod ingress;
 
 use crate::config::SESSIONS_MAX;
 use crate::control::protocol::{CreateError, Created, EndReason, RequestId, SessionId, WorkerIndex};
-use crate::core::demux::{self};
+use crate::core::demux;
 use crate::core::identity::Identity;
 use crate::core::meters::Meters;
 use crate::core::outbox::{Outbox, SessionEvent, Transmit};
 use crate::core::peer::{Drained, Local};
 use crate::core::plan::{Role, SessionPlan};
 use crate::core::session::{DISCONNECTED_TIMEOUT, Life, RoleState, Session};
+use crate::core::srtp::{MasterKeys, PeerRtp};
 use crate::core::streams::Streams;
 use crate::mesh::{Signal, WorkerSet};
 use crate::stats::{DropReason, JoinPhase, WorkerSnapshot};
@@ -120,9 +121,11 @@ impl Forwarder {
         let drained = &mut self.drained;
         let build = || Session::new(now, id, plan, local, &mut first_sequence, drained);
         // str0m checks what it is given with assertions, so a plan that it refuses may arrive as a panic.
-        let session = catch_unwind(AssertUnwindSafe(build))
-            .map_err(|_| CreateError::Refused)?
-            .map_err(|_| CreateError::Refused)?;
+        let Ok(Ok(session)) = catch_unwind(AssertUnwindSafe(build)) else {
+            // What it left must not go out with the next session's.
+            self.drained = Drained::default();
+            return Err(CreateError::Refused);
+        };
         let role = session.plan.role;
         entry.insert(session);
         *self.sessions_of(role) += 1;
@@ -208,12 +211,18 @@ impl Forwarder {
         }));
         if outcome.is_err() {
             self.drained = Drained::default();
+            drop(MasterKeys::take());
             self.remove(slot, EndReason::Fault);
         }
     }
 
     /// Hands over what a session produced, follows its events, and ends or reschedules it.
     fn settle(&mut self, now: Instant, slot: usize) {
+        if let Some(keys) = MasterKeys::take()
+            && let Some(session) = self.sessions.get_mut(slot)
+        {
+            session.peer_rtp = PeerRtp::new(&keys, self.identity.provider.srtp_provider);
+        }
         loop {
             self.hand_over(slot);
             if self.drained.events.is_empty() {
