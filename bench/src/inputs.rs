@@ -61,6 +61,7 @@ pub fn viewer_plan() -> SessionPlan {
             ssrcs: vec![SSRCS],
             rids: vec![],
         }],
+        extmap_allow_mixed: false,
         blob: vec![],
     }
 }

@@ -194,19 +194,26 @@ fn declare(rtc: &mut Rtc, section: &MediaSection, role: Role) {
 fn extension_map(plan: &SessionPlan) -> ExtensionMap {
     let mut map = ExtensionMap::empty();
     for &(id, extension) in plan.sections.iter().flat_map(|section| &section.extensions) {
-        map.set(id, str0m_extension(extension));
+        if let Some(extension) = str0m_extension(extension) {
+            map.set(id, extension);
+        }
     }
     map
 }
 
-fn str0m_extension(extension: Extension) -> Str0mExtension {
+/// What str0m itself must read: which track and layer a packet belongs to, and what its feedback counts. The others pass by it.
+fn str0m_extension(extension: Extension) -> Option<Str0mExtension> {
     match extension {
-        Extension::Mid => Str0mExtension::RtpMid,
-        Extension::RtpStreamId => Str0mExtension::RtpStreamId,
-        Extension::RepairedRtpStreamId => Str0mExtension::RepairedRtpStreamId,
-        Extension::TransportCc => Str0mExtension::TransportSequenceNumber,
-        Extension::AudioLevel => Str0mExtension::AudioLevel,
-        Extension::VideoOrientation => Str0mExtension::VideoOrientation,
+        Extension::Mid => Some(Str0mExtension::RtpMid),
+        Extension::RtpStreamId => Some(Str0mExtension::RtpStreamId),
+        Extension::RepairedRtpStreamId => Some(Str0mExtension::RepairedRtpStreamId),
+        Extension::TransportCc => Some(Str0mExtension::TransportSequenceNumber),
+        Extension::AudioLevel => Some(Str0mExtension::AudioLevel),
+        Extension::VideoOrientation => Some(Str0mExtension::VideoOrientation),
+        Extension::AbsSendTime
+        | Extension::PlayoutDelay
+        | Extension::DependencyDescriptor
+        | Extension::AbsCaptureTime => None,
     }
 }
 

@@ -56,17 +56,29 @@ pub enum Extension {
     AudioLevel,
     /// `urn:3gpp:video-orientation`, TS 26.114.
     VideoOrientation,
+    /// When a packet left us, for the receiver's estimate of the bandwidth.
+    AbsSendTime,
+    /// How long the receiver may buffer before it plays, as the publisher wishes.
+    PlayoutDelay,
+    /// Frame dependencies, AV1 RTP specification appendix A.
+    DependencyDescriptor,
+    /// When the media was captured, as the publisher's clock has it.
+    AbsCaptureTime,
 }
 
 impl Extension {
     /// Every extension, in the order in which they are looked up.
-    pub const ALL: [Extension; 6] = [
+    pub const ALL: [Extension; 10] = [
         Extension::Mid,
         Extension::RtpStreamId,
         Extension::RepairedRtpStreamId,
         Extension::TransportCc,
         Extension::AudioLevel,
         Extension::VideoOrientation,
+        Extension::AbsSendTime,
+        Extension::PlayoutDelay,
+        Extension::DependencyDescriptor,
+        Extension::AbsCaptureTime,
     ];
 
     /// The URI of `a=extmap`.
@@ -80,6 +92,12 @@ impl Extension {
             }
             Extension::AudioLevel => "urn:ietf:params:rtp-hdrext:ssrc-audio-level",
             Extension::VideoOrientation => "urn:3gpp:video-orientation",
+            Extension::AbsSendTime => "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
+            Extension::PlayoutDelay => "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay",
+            Extension::DependencyDescriptor => {
+                "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
+            }
+            Extension::AbsCaptureTime => "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time",
         }
     }
 }
@@ -171,6 +189,8 @@ pub struct SessionPlan {
     pub remote: RemoteTransport,
     /// Accepted m-sections, all in one BUNDLE.
     pub sections: Vec<MediaSection>,
+    /// Header extensions of more than 16 bytes may be sent (`a=extmap-allow-mixed`, RFC 8285 §4.3).
+    pub extmap_allow_mixed: bool,
     /// What signaling wants to find again after a restart; opaque to media, at most [`BLOB_BYTES_MAX`].
     pub blob: Vec<u8>,
 }

@@ -40,6 +40,7 @@ pub fn plan_h264(role: Role, epoch: Epoch) -> SessionPlan {
             ssrcs: vec![pair],
             rids: vec![],
         }],
+        extmap_allow_mixed: false,
         blob: vec![],
     }
 }

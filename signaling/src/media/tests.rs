@@ -53,6 +53,7 @@ fn admit(media: &Media) -> Result<Admission, Refusal> {
         epoch: NO_EPOCH,
         remote,
         sections: Vec::new(),
+        extmap_allow_mixed: false,
         blob: Vec::new(),
     };
     let name = StreamName::parse("demo").expect("name");

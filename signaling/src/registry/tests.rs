@@ -36,6 +36,7 @@ fn plan(role: Role, codecs: &[Codec]) -> SessionPlan {
         epoch: NO_EPOCH,
         remote,
         sections: vec![section],
+        extmap_allow_mixed: false,
         blob: Vec::new(),
     }
 }

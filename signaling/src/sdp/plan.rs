@@ -32,6 +32,7 @@ pub fn plan(
         epoch: if role == Role::Viewer { Epoch(0) } else { epoch },
         remote: remote(offer)?,
         sections: sections.collect::<Result<_, _>>()?,
+        extmap_allow_mixed: offer.session.extmap_allow_mixed,
         blob: Vec::new(),
     };
     plan.validate()?;
@@ -191,6 +192,9 @@ fn understood(extension: Extension, kind: MediaKind, role: Role) -> bool {
         Extension::AudioLevel => kind == MediaKind::Audio,
         Extension::VideoOrientation => kind == MediaKind::Video,
         Extension::TransportCc => role == Role::Publisher,
+        Extension::AbsSendTime => role == Role::Viewer,
+        Extension::AbsCaptureTime => true,
+        Extension::PlayoutDelay | Extension::DependencyDescriptor => kind == MediaKind::Video,
         Extension::RtpStreamId | Extension::RepairedRtpStreamId => {
             role == Role::Publisher && kind == MediaKind::Video
         }
