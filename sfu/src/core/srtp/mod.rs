@@ -1,10 +1,18 @@
-//! Authenticates SRTP packets with a session's own keys, before str0m may see them.
+//! SRTP with the keys that DTLS exported: what a session's own keys seal, open and authenticate (RFC 3711, RFC 7714).
 //!
-//! str0m ties an SSRC to a track when it first sees it, and checks the packet afterwards: one forged packet could take a
-//! publisher's track away. So the first packet of every SSRC is checked here (RFC 3711, RFC 7714).
+//! [`RtpSealer`] seals what goes to a viewer. [`RtcpSealer`] and [`RtcpOpener`] do both directions of its RTCP. [`PeerRtp`]
+//! checks the first packet of every SSRC of a publisher before str0m may see it: str0m ties an SSRC to a track when it first
+//! sees it, and checks the packet afterwards, so one forged packet could take a publisher's track away.
 
-use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use aws_lc_rs::{constant_time, hmac};
+mod cipher;
+mod replay;
+mod rtcp;
+mod seal;
+
+pub use rtcp::{OpenError, RTCP_INDEX_MAX, RtcpOpener, RtcpSealer, SOURCES_MAX};
+pub use seal::{RTP_INDEX_MAX, RtpSealer, SealError};
+
+use cipher::Cipher;
 use std::cell::RefCell;
 use str0m::crypto::dtls::SrtpProfile;
 use str0m_proto::crypto::SrtpProvider;
@@ -35,95 +43,80 @@ impl MasterKeys {
         EXPORTED.take()
     }
 
-    /// The peer's master key and salt.
-    fn of_peer(&self) -> Option<(&[u8], &[u8])> {
+    /// The master key and salt that `writer` writes with.
+    fn of(&self, writer: Writer) -> Option<(&[u8], &[u8])> {
         let (key, salt) = match self.profile {
             SrtpProfile::AES128_CM_SHA1_80 => (16, 14),
             SrtpProfile::AEAD_AES_128_GCM => (16, 12),
             SrtpProfile::AEAD_AES_256_GCM => (32, 12),
             _ => return None,
         };
-        let side = usize::from(self.we_are_client);
+        let is_client = self.we_are_client == (writer == Writer::Us);
+        let side = usize::from(!is_client);
         let key_at = side * key;
         let salt_at = 2 * key + side * salt;
         Some((self.material.get(key_at..key_at + key)?, self.material.get(salt_at..salt_at + salt)?))
     }
 }
 
-/// Checks RTP that a peer sent.
-pub enum PeerRtp {
-    /// RFC 7714.
-    Gcm {
-        /// Session encryption key.
-        key: LessSafeKey,
-        /// Session salt.
-        salt: [u8; 12],
-    },
-    /// RFC 3711 with an 80-bit tag.
-    Sha1 {
-        /// Session authentication key.
-        key: hmac::Key,
-    },
+/// Whose half of the keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writer {
+    Us,
+    Peer,
+}
+
+/// RTP and RTCP have keys of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    Rtp,
+    Rtcp,
 }
 
 /// Labels of RFC 3711 §4.3.2.
-const LABEL_RTP_ENCRYPTION: u8 = 0;
-const LABEL_RTP_AUTHENTICATION: u8 = 1;
-const LABEL_RTP_SALT: u8 = 2;
-const SHA1_TAG_BYTES: usize = 10;
-const GCM_TAG_BYTES: usize = 16;
+struct Labels {
+    encryption: u8,
+    authentication: u8,
+    salt: u8,
+}
+
+impl Stream {
+    fn labels(self) -> Labels {
+        match self {
+            Stream::Rtp => Labels { encryption: 0, authentication: 1, salt: 2 },
+            Stream::Rtcp => Labels { encryption: 3, authentication: 4, salt: 5 },
+        }
+    }
+}
+
+/// Checks RTP that a peer sent.
+pub struct PeerRtp {
+    cipher: Cipher,
+}
 
 impl PeerRtp {
     /// Derives the peer's session keys. `None` for a profile that is not ours.
     pub fn new(master: &MasterKeys, crypto: &dyn SrtpProvider) -> Option<PeerRtp> {
-        let (key, salt) = master.of_peer()?;
-        let derive = |label, out: &mut [u8]| derive(crypto, key, salt, label, out);
-        if master.profile == SrtpProfile::AES128_CM_SHA1_80 {
-            let mut bytes = [0; 20];
-            derive(LABEL_RTP_AUTHENTICATION, &mut bytes);
-            return Some(PeerRtp::Sha1 { key: hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &bytes) });
-        }
-        let mut bytes = [0; 32];
-        let bytes = &mut bytes[..key.len()];
-        derive(LABEL_RTP_ENCRYPTION, bytes);
-        let mut salt = [0; 12];
-        derive(LABEL_RTP_SALT, &mut salt);
-        let algorithm = if bytes.len() == 32 { &AES_256_GCM } else { &AES_128_GCM };
-        let key = LessSafeKey::new(UnboundKey::new(algorithm, bytes).ok()?);
-        Some(PeerRtp::Gcm { key, salt })
+        Some(PeerRtp { cipher: Cipher::new(master, Writer::Peer, Stream::Rtp, crypto)? })
     }
 
     /// Whether this is the authentic packet of an SSRC whose roll-over counter is still 0.
     pub fn authenticates(&self, packet: &[u8]) -> bool {
         let Some(header) = header_bytes(packet) else { return false };
-        match self {
-            PeerRtp::Gcm { key, salt } => {
+        let ssrc = u32::from_be_bytes([packet[8], packet[9], packet[10], packet[11]]);
+        let sequence = u16::from_be_bytes([packet[2], packet[3]]);
+        let Some(tag_at) = packet.len().checked_sub(self.cipher.tag_bytes()).filter(|at| *at >= header)
+        else {
+            return false;
+        };
+        match &self.cipher {
+            Cipher::Gcm(gcm) => {
                 let mut sealed = packet[header..].to_vec();
-                let nonce = Nonce::assume_unique_for_key(gcm_nonce(*salt, packet));
-                sealed.len() >= GCM_TAG_BYTES
-                    && key.open_in_place(nonce, Aad::from(&packet[..header]), &mut sealed).is_ok()
+                gcm.open(ssrc, sequence.into(), &packet[..header], &mut sealed).is_ok()
             }
-            PeerRtp::Sha1 { key } => {
-                let Some(tag_at) = packet.len().checked_sub(SHA1_TAG_BYTES).filter(|at| *at >= header) else {
-                    return false;
-                };
-                let mut context = hmac::Context::with_key(key);
-                context.update(&packet[..tag_at]);
-                context.update(&[0; 4]); // roll-over counter
-                let tag = context.sign();
-                constant_time::verify_slices_are_equal(&tag.as_ref()[..SHA1_TAG_BYTES], &packet[tag_at..])
-                    .is_ok()
-            }
+            Cipher::CmSha1(cm) => cm.is_tag(&packet[tag_at..], &packet[..tag_at], [0; 4]),
         }
     }
-}
-
-/// RFC 7714 §8.1 with a roll-over counter of 0.
-fn gcm_nonce(salt: [u8; 12], packet: &[u8]) -> [u8; 12] {
-    let mut nonce = [0; 12];
-    nonce[2..6].copy_from_slice(&packet[8..12]);
-    nonce[10..].copy_from_slice(&packet[2..4]);
-    std::array::from_fn(|at| nonce[at] ^ salt[at])
 }
 
 /// Length of the RTP header with CSRCs and extensions (RFC 3550 §5.1), if the packet is that long.
@@ -157,9 +150,33 @@ fn derive(crypto: &dyn SrtpProvider, key: &[u8], salt: &[u8], label: u8, out: &m
 mod tests {
     use super::*;
 
-    fn hex(text: &str) -> Vec<u8> {
+    pub(super) fn hex(text: &str) -> Vec<u8> {
         let digits = text.as_bytes().chunks(2);
         digits.map(|pair| u8::from_str_radix(&String::from_utf8_lossy(pair), 16).unwrap_or(0)).collect()
+    }
+
+    pub(super) const PROFILES: [SrtpProfile; 3] =
+        [SrtpProfile::AEAD_AES_256_GCM, SrtpProfile::AEAD_AES_128_GCM, SrtpProfile::AES128_CM_SHA1_80];
+
+    pub(super) fn provider() -> &'static dyn SrtpProvider {
+        str0m_aws_lc_rs::default_provider().srtp_provider
+    }
+
+    fn salt_bytes(profile: SrtpProfile) -> usize {
+        if profile == SrtpProfile::AES128_CM_SHA1_80 { 14 } else { 12 }
+    }
+
+    /// Keys of a server whose two halves are the same: the master key, then the salt.
+    pub(super) fn mirrored_keys(profile: SrtpProfile, half: &[u8]) -> MasterKeys {
+        let (key, salt) = half.split_at(half.len() - salt_bytes(profile));
+        MasterKeys { material: [key, key, salt, salt].concat(), profile, we_are_client: false }
+    }
+
+    /// The two ends of a session.
+    pub(super) fn ends(profile: SrtpProfile) -> [MasterKeys; 2] {
+        let key_bytes = if profile == SrtpProfile::AEAD_AES_256_GCM { 32 } else { 16 };
+        let material: Vec<u8> = (0..2 * (key_bytes + salt_bytes(profile)) as u8).collect();
+        [false, true].map(|we_are_client| MasterKeys { material: material.clone(), profile, we_are_client })
     }
 
     #[test]
@@ -167,8 +184,8 @@ mod tests {
         let crypto = str0m_aws_lc_rs::default_provider().srtp_provider;
         let (key, salt) = (hex("E1F97A0D3E018BE0D64FA32C06DE4139"), hex("0EC675AD498AFEEBB6960B3AABE6"));
         let (mut cipher, mut auth) = ([0; 16], [0; 20]);
-        derive(crypto, &key, &salt, LABEL_RTP_ENCRYPTION, &mut cipher);
-        derive(crypto, &key, &salt, LABEL_RTP_AUTHENTICATION, &mut auth);
+        derive(crypto, &key, &salt, 0, &mut cipher);
+        derive(crypto, &key, &salt, 1, &mut auth);
         assert_eq!(cipher.to_vec(), hex("C61E7A93744F39EE10734AFE3FF7A087"));
         assert_eq!(auth.to_vec(), hex("CEBE321F6FF7716B6FD4AB49AF256A156D38BAA4"));
     }
