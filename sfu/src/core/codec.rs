@@ -15,6 +15,11 @@ pub enum MediaKind {
     Video,
 }
 
+impl MediaKind {
+    /// Both, in the order of their numbers.
+    pub const ALL: [MediaKind; 2] = [MediaKind::Audio, MediaKind::Video];
+}
+
 impl fmt::Display for MediaKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -23,6 +23,7 @@ const DTLS_HEADER_BYTES: usize = 13;
 const STUN_MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 const STUN_BINDING_REQUEST: [u8; 2] = [0x00, 0x01];
 const STUN_USERNAME: u16 = 0x0006;
+const STUN_USE_CANDIDATE: u16 = 0x0025;
 
 impl DatagramKind {
     /// Classifies a datagram. `None` for what no WebRTC client sends here.
@@ -44,6 +45,16 @@ impl DatagramKind {
 /// Our half of a Binding request's USERNAME, the text before the colon (RFC 8445 §7.2.2). `None` for anything but a
 /// well-formed Binding request.
 pub fn local_ufrag(stun: &[u8]) -> Option<&[u8]> {
+    attribute(stun, STUN_USERNAME)?.split(|&b| b == b':').next()
+}
+
+/// Whether a Binding request nominates the pair that it checks (USE-CANDIDATE, RFC 8445 §7.1.2).
+pub fn nominates(stun: &[u8]) -> bool {
+    attribute(stun, STUN_USE_CANDIDATE).is_some()
+}
+
+/// The first attribute of this type in a Binding request.
+fn attribute(stun: &[u8], wanted: u16) -> Option<&[u8]> {
     if stun.get(..2)? != STUN_BINDING_REQUEST {
         return None;
     }
@@ -51,8 +62,8 @@ pub fn local_ufrag(stun: &[u8]) -> Option<&[u8]> {
     while let Some((header, body)) = rest.split_at_checked(4) {
         let kind = u16::from_be_bytes([header[0], header[1]]);
         let bytes = usize::from(u16::from_be_bytes([header[2], header[3]]));
-        if kind == STUN_USERNAME {
-            return body.get(..bytes)?.split(|&b| b == b':').next();
+        if kind == wanted {
+            return body.get(..bytes);
         }
         rest = body.get(bytes.next_multiple_of(4)..)?;
     }
@@ -106,6 +117,9 @@ mod tests {
         let found = local_ufrag(&message).unwrap();
         assert_eq!(found, ours.as_bytes());
         assert_eq!(slot_of(found), Some(0x1234));
+        assert!(!nominates(&message));
+        let nominating = [&message[..], &[0, 0x25, 0, 0]].concat();
+        assert!(nominates(&nominating));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the core hands to its surroundings: datagrams to the driver, packets and signals to the mesh, events to
 //! the control thread.
 
+use super::egress::{TrainLimits, Trains};
 use super::packet::MediaPacket;
 use crate::control::protocol::{CreateError, Created, EndReason, RequestId, SessionId, WorkerIndex};
 use crate::core::codec::Codec;
@@ -17,6 +18,22 @@ pub struct Transmit {
     pub to: SocketAddr,
     /// The datagram.
     pub contents: Vec<u8>,
+}
+
+/// Takes trains apart, where there is no kernel to do it.
+impl Trains for Vec<Transmit> {
+    fn limits(&self) -> TrainLimits {
+        TrainLimits { segments: 64, bytes: 65_507 }
+    }
+
+    fn buffer(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn send(&mut self, socket: usize, to: SocketAddr, segment: usize, datagrams: Vec<u8>) {
+        let single = |contents: &[u8]| Transmit { socket, to, contents: contents.to_vec() };
+        self.extend(datagrams.chunks(segment.max(1)).map(single));
+    }
 }
 
 /// What happened to a session, for the control thread.

@@ -1,21 +1,19 @@
 //! A published RTP packet on its way to viewers.
 
-use super::codec::{Codec, MediaKind};
+use super::codec::MediaKind;
+use super::extensions::PassThrough;
 use super::plan::StreamId;
 use super::rewrite::Source;
 use std::sync::Arc;
 use std::time::Instant;
-use str0m::rtp::VideoOrientation;
 
 /// What a viewer's worker must know about a packet besides its payload. A plain value: it crosses cores by copy.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PacketHeader {
     /// The stream.
     pub stream: StreamId,
-    /// The publisher and its SSRC.
+    /// The publisher, its SSRC and codec.
     pub source: Source,
-    /// What the payload carries.
-    pub codec: Codec,
     /// Extended sequence number of the source.
     pub sequence: u64,
     /// RTP timestamp of the source.
@@ -28,16 +26,14 @@ pub struct PacketHeader {
     pub captured: Instant,
     /// When the datagram came in.
     pub received: Instant,
-    /// RFC 6464: level in -dBov and voice activity.
-    pub audio_level: Option<(i8, bool)>,
-    /// TS 26.114 coordination of video orientation.
-    pub video_orientation: Option<VideoOrientation>,
+    /// Header extensions that go on to viewers.
+    pub extensions: PassThrough,
 }
 
 impl PacketHeader {
     /// Audio or video.
     pub fn kind(&self) -> MediaKind {
-        self.codec.kind()
+        self.source.codec.kind()
     }
 }
 

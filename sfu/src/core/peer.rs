@@ -14,10 +14,6 @@ use str0m::net::{Protocol, Receive, Transmit};
 use str0m::rtp::{Extension as Str0mExtension, ExtensionMap};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig, RtcError};
 
-/// Video packets that a viewer may still ask for: over a second of 2.5 Mbit/s, several round trips. str0m keeps 408 bytes
-/// for each beside the shared payload, so this is 204 KiB a viewer.
-const RETRANSMISSION_PACKETS: usize = 512;
-
 /// A session that reported an error is polled again after this, or with its next datagram.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
 
@@ -58,12 +54,16 @@ impl Peer {
         let mut config = RtcConfig::new()
             .set_rtp_mode(true)
             .set_ice_lite(true)
-            .set_send_buffer_video(RETRANSMISSION_PACKETS)
             .set_crypto_provider(local.identity.provider.clone())
             .set_dtls_cert(local.identity.certificate.clone())
-            .set_local_ice_credentials(local.creds.clone())
-            .set_extension_map(extension_map(plan));
-        *config.codec_config() = codec_config(plan);
+            .set_local_ice_credentials(local.creds.clone());
+        let media = plan.role == Role::Publisher;
+        if media {
+            config = config.set_extension_map(extension_map(plan));
+            *config.codec_config() = codec_config(plan);
+        } else {
+            config = config.clear_codecs();
+        }
         let mut rtc = config.build(now);
         for &address in local.addresses {
             rtc.add_local_candidate(Candidate::host(address, "udp")?);
@@ -77,8 +77,9 @@ impl Peer {
             hash_func: "sha-256".into(),
             bytes: plan.remote.fingerprint.to_vec(),
         });
-        for section in &plan.sections {
-            declare(&mut rtc, section, plan.role);
+        // What a viewer is sent does not pass through str0m.
+        for section in plan.sections.iter().filter(|_| media) {
+            declare(&mut rtc, section);
         }
         rtc.direct_api().start_dtls(plan.remote.dtls_role == DtlsRole::Active)?;
         let mut peer = Peer { rtc, deadline: now };
@@ -162,32 +163,26 @@ impl Peer {
     }
 }
 
-/// The SSRC of an outgoing RTP packet, `None` for anything else.
+/// The SSRC of an RTP packet, `None` for anything else.
 pub fn rtp_ssrc(datagram: &[u8]) -> Option<u32> {
     let is_rtp = DatagramKind::of(datagram) == Some(DatagramKind::Rtp);
     is_rtp.then(|| u32::from_be_bytes([datagram[8], datagram[9], datagram[10], datagram[11]]))
 }
 
-fn declare(rtc: &mut Rtc, section: &MediaSection, role: Role) {
+fn declare(rtc: &mut Rtc, section: &MediaSection) {
     let mid = Mid::from(section.mid.as_str());
     let mut api = rtc.direct_api();
     let media = api.declare_media(mid, str0m_kind(section.kind));
     for rid in &section.rids {
         media.expect_rid_rx(Rid::from(rid.as_str()));
     }
-    let has_transport_cc = section.extensions.iter().any(|(_, e)| *e == Extension::TransportCc);
-    if role == Role::Publisher && has_transport_cc {
+    if section.extensions.iter().any(|(_, extension)| *extension == Extension::TransportCc) {
         api.enable_twcc_feedback();
     }
     let nack = section.payloads.iter().any(|payload| payload.feedback.nack);
     for pair in &section.ssrcs {
         let (media, rtx) = (pair.media.0.into(), pair.rtx.map(|rtx| rtx.0.into()));
-        match role {
-            Role::Publisher => api.expect_stream_rx(media, rtx, mid, None).suppress_nack(!nack),
-            Role::Viewer => {
-                api.declare_stream_tx(media, rtx, mid, None);
-            }
-        }
+        api.expect_stream_rx(media, rtx, mid, None).suppress_nack(!nack);
     }
 }
 
@@ -208,9 +203,9 @@ fn str0m_extension(extension: Extension) -> Option<Str0mExtension> {
         Extension::RtpStreamId => Some(Str0mExtension::RtpStreamId),
         Extension::RepairedRtpStreamId => Some(Str0mExtension::RepairedRtpStreamId),
         Extension::TransportCc => Some(Str0mExtension::TransportSequenceNumber),
-        Extension::AudioLevel => Some(Str0mExtension::AudioLevel),
-        Extension::VideoOrientation => Some(Str0mExtension::VideoOrientation),
-        Extension::AbsSendTime
+        Extension::AudioLevel
+        | Extension::VideoOrientation
+        | Extension::AbsSendTime
         | Extension::PlayoutDelay
         | Extension::DependencyDescriptor
         | Extension::AbsCaptureTime => None,

@@ -20,6 +20,13 @@ pub enum Role {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StreamId(pub u64);
 
+impl StreamId {
+    /// The RTCP canonical name of all that viewers of the stream are sent, so that a player keeps it in step (RFC 3550 §6.5.1).
+    pub fn cname(self) -> String {
+        format!("{:016x}", self.0)
+    }
+}
+
 /// Orders the publishers of one stream: viewers follow the highest epoch from which packets arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Epoch(pub u64);

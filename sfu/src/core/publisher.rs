@@ -2,6 +2,7 @@
 
 use super::capture_clock::{CaptureClock, SenderReport};
 use super::codec::{Codec, MediaKind};
+use super::extensions::PassThrough;
 use super::keyframe::{KeyframeRequests, starts_keyframe};
 use super::packet::{MediaPacket, PacketHeader};
 use super::peer::{Drained, Peer};
@@ -80,8 +81,15 @@ impl Publisher {
         self.last_packet = Some(now);
     }
 
-    /// Takes an authenticated RTP packet.
-    pub fn packet(&mut self, now: Instant, plan: &SessionPlan, peer: &mut Peer, rtp: RtpPacket) -> Published {
+    /// Takes an authenticated RTP packet and those of its header extensions that go on.
+    pub fn packet(
+        &mut self,
+        now: Instant,
+        plan: &SessionPlan,
+        peer: &mut Peer,
+        rtp: RtpPacket,
+        extensions: PassThrough,
+    ) -> Published {
         self.last_packet = Some(now);
         let ssrc = *rtp.header.ssrc;
         let pt = PayloadType(*rtp.header.payload_type);
@@ -95,19 +103,16 @@ impl Publisher {
             .last_sender_info
             .map(|info| SenderReport { wall: info.ntp_time, timestamp: info.rtp_time.numer() as u32 });
         let captured = self.clock.captured(now, report, rtp.header.timestamp, codec.clock_rate());
-        let extensions = &rtp.header.ext_vals;
         let header = PacketHeader {
             stream: plan.stream,
-            source: Source { epoch: plan.epoch, ssrc: Ssrc(ssrc) },
-            codec,
+            source: Source { epoch: plan.epoch, ssrc: Ssrc(ssrc), codec },
             sequence: *rtp.seq_no,
             timestamp: rtp.header.timestamp,
             marker: rtp.header.marker,
             keyframe,
             captured,
             received: now,
-            audio_level: extensions.audio_level.zip(extensions.voice_activity),
-            video_orientation: extensions.video_orientation,
+            extensions,
         };
         Published::Packet { packet: MediaPacket { header, payload: rtp.payload }, new_codec, lost }
     }

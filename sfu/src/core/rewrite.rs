@@ -3,17 +3,27 @@
 //! Sequence numbers and timestamps go on without a jump backwards when the publisher is replaced or changes its
 //! SSRC, so the viewer's decoder and jitter buffer see one stream (RFC 3550 §5.1).
 
+use super::codec::Codec;
+use super::packet::PacketHeader;
 use super::plan::{Epoch, Ssrc};
 use std::time::Instant;
 
-/// Where a packet comes from: a publisher's session and the SSRC in it.
+/// Where a packet comes from: a publisher's session, the SSRC in it, and the codec. A decoder cannot go from one source to another
+/// without a key frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Source {
     /// The publisher.
     pub epoch: Epoch,
     /// The SSRC that it uses.
     pub ssrc: Ssrc,
+    /// What the payload carries.
+    pub codec: Codec,
 }
+
+/// Time runs so much faster in what a viewer is sent to catch up: five seconds of pictures are played in 0.3.
+const CATCH_UP_SPEED: u32 = 16;
+/// A quarter of the range of RTP timestamps: 3.3 hours at 90 kHz.
+const QUARTER_TURN: u32 = 1 << 30;
 
 /// Rewrites sequence numbers and timestamps of one viewer's track.
 #[derive(Debug)]
@@ -24,6 +34,8 @@ pub struct RtpRewriter {
     /// The first sequence number of the source that was sent; older ones would run into the previous source's.
     first_sequence: u64,
     timestamp_offset: u32,
+    /// The source's timestamp before which time runs faster.
+    live_from: u32,
     next_sequence: u64,
     last: Option<Last>,
 }
@@ -43,6 +55,7 @@ impl RtpRewriter {
             sequence_offset: 0,
             first_sequence: 0,
             timestamp_offset: 0,
+            live_from: 0,
             next_sequence: u64::from(first & 0x7fff),
             last: None,
         }
@@ -53,16 +66,19 @@ impl RtpRewriter {
         self.source
     }
 
-    /// Follows `source` from the packet with this sequence number and timestamp on.
-    pub fn switch(&mut self, source: Source, sequence: u64, timestamp: u32, clock_rate: u32, now: Instant) {
-        self.source = Some(source);
-        self.first_sequence = sequence;
-        self.sequence_offset = self.next_sequence.wrapping_sub(sequence);
+    /// Follows the source of `first` from this packet on. `live_from` is the timestamp of the source's newest packet: what comes
+    /// before it is sent late, so its timestamps are brought together, lest the viewer plays it as slowly as it was captured.
+    pub fn switch(&mut self, first: &PacketHeader, live_from: u32, now: Instant) {
+        self.source = Some(first.source);
+        self.first_sequence = first.sequence;
+        self.sequence_offset = self.next_sequence.wrapping_sub(first.sequence);
+        self.live_from = live_from;
+        let timestamp = self.condensed(first.timestamp);
         let continued = match self.last {
             None => timestamp,
             Some(last) => {
                 let elapsed = now.saturating_duration_since(last.at).as_micros();
-                let ticks = elapsed * u128::from(clock_rate) / 1_000_000;
+                let ticks = elapsed * u128::from(first.source.codec.clock_rate()) / 1_000_000;
                 // At least one tick, so that the new frame is not taken for a part of the old one.
                 last.timestamp.wrapping_add((ticks as u32).max(1))
             }
@@ -70,18 +86,41 @@ impl RtpRewriter {
         self.timestamp_offset = continued.wrapping_sub(timestamp);
     }
 
-    /// The sequence number and timestamp to send, or `None` for a packet from before the switch.
-    pub fn rewrite(&mut self, sequence: u64, timestamp: u32, now: Instant) -> Option<(u64, u32)> {
-        if sequence < self.first_sequence {
-            return None;
-        }
+    /// The source's timestamp, but for what is sent to catch up.
+    fn condensed(&self, timestamp: u32) -> u32 {
+        let behind = self.live_from.wrapping_sub(timestamp);
+        if behind as i32 > 0 { self.live_from.wrapping_sub(behind / CATCH_UP_SPEED) } else { timestamp }
+    }
+
+    /// The sequence number and timestamp under which a packet of the source is sent, whenever it is; `None` for one from before
+    /// the switch.
+    pub fn rewritten(&self, sequence: u64, timestamp: u32) -> Option<(u64, u32)> {
         let sent = sequence.wrapping_add(self.sequence_offset);
-        let timestamp = timestamp.wrapping_add(self.timestamp_offset);
+        let timestamp = self.condensed(timestamp).wrapping_add(self.timestamp_offset);
+        (sequence >= self.first_sequence).then_some((sent, timestamp))
+    }
+
+    /// The same for a packet that is now sent for the first time.
+    pub fn rewrite(&mut self, sequence: u64, timestamp: u32, now: Instant) -> Option<(u64, u32)> {
+        let (sent, rewritten) = self.rewritten(sequence, timestamp)?;
         if sent >= self.next_sequence {
             self.next_sequence = sent + 1;
-            self.last = Some(Last { timestamp, at: now });
+            self.last = Some(Last { timestamp: rewritten, at: now });
+            // Half a turn of the clock after the start, what is ahead would seem to lie behind.
+            if timestamp.wrapping_sub(self.live_from) as i32 > QUARTER_TURN as i32 {
+                self.live_from = self.live_from.wrapping_add(QUARTER_TURN);
+            }
         }
-        Some((sent, timestamp))
+        Some((sent, rewritten))
+    }
+
+    /// The source's sequence number of what was sent under `sent`, if that was since the switch.
+    pub fn source_sequence(&self, sent: u16) -> Option<u64> {
+        let newest = self.next_sequence.checked_sub(1)?;
+        let age = u64::from((newest as u16).wrapping_sub(sent));
+        let sequence = newest.checked_sub(age)?.wrapping_sub(self.sequence_offset);
+        // An offset may be below zero, and then what is older than the switch wraps round.
+        (self.first_sequence..=newest.wrapping_sub(self.sequence_offset)).contains(&sequence).then_some(sequence)
     }
 }
 
@@ -89,40 +128,102 @@ impl RtpRewriter {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::core::extensions::PassThrough;
+    use crate::core::plan::StreamId;
     use std::time::Duration;
 
-    fn source(epoch: u64) -> Source {
-        Source { epoch: Epoch(epoch), ssrc: Ssrc(7) }
+    fn packet(epoch: u64, sequence: u64, timestamp: u32) -> PacketHeader {
+        let now = Instant::now();
+        PacketHeader {
+            stream: StreamId(1),
+            source: Source { epoch: Epoch(epoch), ssrc: Ssrc(7), codec: Codec::Vp8 },
+            sequence,
+            timestamp,
+            marker: true,
+            keyframe: true,
+            captured: now,
+            received: now,
+            extensions: PassThrough::EMPTY,
+        }
     }
 
     #[test]
     fn the_first_sequence_number_is_in_the_lower_half() {
         let mut rewriter = RtpRewriter::new(0xffff);
-        rewriter.switch(source(1), 70_000, 5, 90_000, Instant::now());
+        rewriter.switch(&packet(1, 70_000, 5), 5, Instant::now());
         assert_eq!(rewriter.rewrite(70_000, 5, Instant::now()), Some((0x7fff, 5)));
     }
 
     #[test]
-    fn gaps_and_reordering_pass_through() {
+    fn gaps_and_reordering_pass_through_and_what_was_sent_is_found_again() {
         let now = Instant::now();
         let mut rewriter = RtpRewriter::new(100);
-        rewriter.switch(source(1), 10, 0, 90_000, now);
+        rewriter.switch(&packet(1, 10, 0), 0, now);
         let sent: Vec<_> =
             [10, 12, 11, 15].map(|sequence| rewriter.rewrite(sequence, 0, now).unwrap().0).into();
         assert_eq!(sent, [100, 102, 101, 105]);
+        assert_eq!([99, 100, 103, 105, 106].map(|sent| rewriter.source_sequence(sent)), [
+            None,
+            Some(10),
+            Some(13),
+            Some(15),
+            None
+        ]);
+    }
+
+    #[test]
+    fn numbers_are_found_again_over_the_wrap() {
+        let now = Instant::now();
+        let mut rewriter = RtpRewriter::new(0x7fff);
+        rewriter.switch(&packet(1, 5, 0), 0, now);
+        for sequence in 5..40_005 {
+            rewriter.rewrite(sequence, 0, now);
+        }
+        let (sent, _) = rewriter.rewritten(40_004, 0).unwrap();
+        assert_eq!(sent, 0x7fff + 39_999);
+        assert!(sent > 0xffff, "the roll-over counter has gone up");
+        assert_eq!(rewriter.source_sequence(sent as u16), Some(40_004));
+        assert_eq!(rewriter.source_sequence(65_535), Some(65_535 - 0x7fff + 5));
     }
 
     #[test]
     fn a_new_publisher_continues_numbers_and_time() {
         let start = Instant::now();
         let mut rewriter = RtpRewriter::new(100);
-        rewriter.switch(source(1), 65_534, 1_000, 90_000, start);
+        rewriter.switch(&packet(1, 65_534, 1_000), 1_000, start);
         rewriter.rewrite(65_534, 1_000, start);
         rewriter.rewrite(65_536, 4_000, start);
         let later = start + Duration::from_secs(2);
-        rewriter.switch(source(2), 9, 4_000_000_000, 90_000, later);
+        let first = packet(2, 9, 4_000_000_000);
+        rewriter.switch(&first, first.timestamp, later);
         assert_eq!(rewriter.rewrite(9, 4_000_000_000, later), Some((103, 4_000 + 180_000)));
         assert_eq!(rewriter.rewrite(8, 3_999_999_000, later), None, "older than the switch");
-        assert_eq!(rewriter.source(), Some(source(2)));
+        assert_eq!(rewriter.source(), Some(first.source));
+        assert_eq!(rewriter.source_sequence(102), None, "the old publisher's");
+    }
+
+    #[test]
+    fn what_is_sent_to_catch_up_plays_fast_and_in_order_and_then_time_is_real() {
+        let now = Instant::now();
+        let mut rewriter = RtpRewriter::new(0);
+        let (begin, live) = (u32::MAX - 100_000, 350_000); // five seconds, over the wrap of the timestamp
+        rewriter.switch(&packet(1, 0, begin), live, now);
+        let sent: Vec<u32> = (0..200)
+            .map(|frame| rewriter.rewrite(frame, begin.wrapping_add(3_000 * frame as u32), now).unwrap().1)
+            .collect();
+        assert!(sent.windows(2).all(|pair| (pair[1].wrapping_sub(pair[0]) as i32) > 0), "in order");
+        assert_eq!(live.wrapping_sub(sent[0]), 450_000 / CATCH_UP_SPEED + 6);
+        assert_eq!(sent[199].wrapping_sub(sent[198]), 3_000);
+    }
+
+    #[test]
+    fn time_stays_real_when_the_timestamp_has_turned_round() {
+        let now = Instant::now();
+        let mut rewriter = RtpRewriter::new(0);
+        rewriter.switch(&packet(1, 0, 500), 500, now);
+        for step in 1..100u64 {
+            let timestamp = 500u32.wrapping_add((step as u32).wrapping_mul(90_000 * 600));
+            assert_eq!(rewriter.rewrite(step, timestamp, now), Some((step, timestamp)), "ten minutes each");
+        }
     }
 }

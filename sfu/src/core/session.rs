@@ -1,14 +1,15 @@
 //! A session: a peer connection, its plan, and where it is in its life.
 
+use super::extensions::ExtensionIds;
 use super::peer::{Drained, Local, Peer, rtp_ssrc};
 use super::plan::{Role, SessionPlan};
 use super::publisher::Publisher;
-use super::srtp::PeerRtp;
-use super::viewer::Viewer;
+use super::srtp::{MasterKeys, PeerRtp};
 use crate::control::protocol::{EndReason, SessionId};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use str0m::RtcError;
+use str0m_proto::crypto::SrtpProvider;
 
 /// ICE and DTLS must be up within this time after the answer, else the session is freed.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -51,13 +52,13 @@ pub enum Life {
     },
 }
 
-/// What only a publisher or only a viewer has.
+/// What only a publisher has. A viewer's is beside the session, see [`Viewer`](super::viewer::Viewer).
 #[derive(Debug)]
 pub enum RoleState {
     /// WHIP.
     Publisher(Publisher),
     /// WHEP.
-    Viewer(Viewer),
+    Viewer,
 }
 
 /// One session on this worker.
@@ -70,8 +71,14 @@ pub struct Session {
     pub plan: SessionPlan,
     /// Its transport.
     pub peer: Peer,
-    /// Checks the first packet of each SSRC, once DTLS has given the keys.
-    pub peer_rtp: Option<PeerRtp>,
+    /// Publisher: checks the first packet of each SSRC, once DTLS has given the keys.
+    peer_rtp: Option<PeerRtp>,
+    /// Publisher: the ids of its header extensions.
+    pub extensions: ExtensionIds,
+    /// Viewer: the keys, until it is connected.
+    pub keys: Option<MasterKeys>,
+    /// Where it wants its media: the pair that it nominated, before that the one on which DTLS runs.
+    pub path: Option<(usize, SocketAddr)>,
     /// SSRCs of which an authentic packet has been seen.
     authentic: Vec<u32>,
     /// Where it is in its life.
@@ -97,20 +104,22 @@ impl Session {
         id: SessionId,
         plan: SessionPlan,
         local: Local<'_>,
-        random: &mut dyn FnMut() -> u16,
         out: &mut Drained,
     ) -> Result<Session, RtcError> {
         let peer = Peer::new(now, &plan, local, out)?;
         let role = match plan.role {
             Role::Publisher => RoleState::Publisher(Publisher::new(now)),
-            Role::Viewer => RoleState::Viewer(Viewer::new(&plan, random)),
+            Role::Viewer => RoleState::Viewer,
         };
         Ok(Session {
             id,
             ice_ufrag: local.creds.ufrag.clone(),
+            extensions: plan.sections.iter().fold(ExtensionIds::default(), ExtensionIds::with),
             plan,
             peer,
             peer_rtp: None,
+            keys: None,
+            path: None,
             authentic: Vec::new(),
             life: Life::Connecting { until: now + CONNECT_TIMEOUT },
             role,
@@ -134,6 +143,14 @@ impl Session {
             self.authentic.insert(0, ssrc);
         }
         authentic
+    }
+
+    /// DTLS has given the keys. They may be used once str0m has accepted the peer's fingerprint, which `Connected` says.
+    pub fn set_keys(&mut self, keys: MasterKeys, crypto: &dyn SrtpProvider) {
+        match self.role {
+            RoleState::Publisher(_) => self.peer_rtp = PeerRtp::new(&keys, crypto),
+            RoleState::Viewer => self.keys = Some(keys),
+        }
     }
 
     /// Whether media may flow.
@@ -176,7 +193,7 @@ impl Session {
         };
         let role = match &self.role {
             RoleState::Publisher(publisher) => publisher.deadline(now),
-            RoleState::Viewer(_) => None,
+            RoleState::Viewer => None,
         };
         [life, role].into_iter().flatten().fold(self.peer.deadline(), Instant::min)
     }

@@ -5,6 +5,7 @@
 
 use super::packet::{MediaPacket, PacketHeader};
 use super::plan::{Epoch, StreamId};
+use super::viewer::Stores;
 use crate::control::protocol::WorkerIndex;
 use crate::mesh::WorkerSet;
 use std::collections::HashMap;
@@ -23,11 +24,13 @@ pub struct Stream {
     pub epoch: Option<Epoch>,
     /// When the first packet of that publisher was heard.
     live_since: Option<Instant>,
-    /// Packets of this turn, in order of arrival.
-    pub pending: Vec<MediaPacket>,
+    /// The recent packets.
+    pub stores: Stores,
+    /// Those of this turn, in order of arrival.
+    pending: Vec<MediaPacket>,
     /// The viewer that is served first next time, so that nobody is always last.
     first_viewer: usize,
-    /// `viewers` and `pending` are with the fan-out.
+    /// `viewers`, `stores` and `pending` are with the fan-out.
     serving: bool,
 }
 
@@ -48,6 +51,37 @@ impl Stream {
         }
         self.epoch == Some(epoch)
     }
+}
+
+/// What the fan-out borrows from a stream for a turn.
+#[derive(Debug)]
+pub struct Serving {
+    /// The packets of this turn.
+    pub packets: Vec<MediaPacket>,
+    /// The recent packets, these among them.
+    pub stores: Stores,
+    /// When the first packet of the present publisher was heard.
+    pub live_since: Option<Instant>,
+    viewers: Vec<usize>,
+    first: usize,
+}
+
+impl Serving {
+    /// The viewers, each time another one first, so that nobody is always last.
+    pub fn viewers(&self) -> impl Iterator<Item = usize> {
+        self.viewers[self.first..].iter().chain(&self.viewers[..self.first]).copied()
+    }
+}
+
+/// What became of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// Kept, and queued for the fan-out of this turn.
+    Queued,
+    /// A newer publisher has taken the place of this one.
+    Superseded,
+    /// It is here already, or older than all that is kept.
+    TooLate,
 }
 
 /// All streams on this worker.
@@ -76,47 +110,47 @@ impl Streams {
         }
     }
 
-    /// Queues a packet for the fan-out of this turn. False if a newer publisher has taken its place.
-    pub fn push(&mut self, packet: MediaPacket) -> bool {
+    /// Keeps a packet and queues it for the fan-out of this turn.
+    pub fn push(&mut self, packet: MediaPacket) -> Pushed {
         let id = packet.header.stream;
         let stream = self.by_id.entry(id).or_default();
         if !stream.accepts(&packet.header) {
-            return false;
+            return Pushed::Superseded;
+        }
+        if !stream.stores[packet.header.kind() as usize].insert(packet.clone()) {
+            return Pushed::TooLate;
         }
         if stream.pending.is_empty() {
             self.busy.push(id);
         }
         stream.pending.push(packet);
-        true
+        Pushed::Queued
     }
 
-    /// When the first packet of the stream's present publisher was heard.
-    pub fn live_since(&self, id: StreamId) -> Option<Instant> {
-        self.by_id.get(&id)?.live_since
-    }
-
-    /// Lends the stream's packets and viewers to the fan-out, with the index of the viewer to begin with.
-    pub fn begin_serving(&mut self, id: StreamId) -> Option<(Vec<MediaPacket>, Vec<usize>, usize)> {
+    /// Lends the stream's packets and viewers to the fan-out.
+    pub fn begin_serving(&mut self, id: StreamId) -> Option<Serving> {
         let stream = self.by_id.get_mut(&id)?;
         stream.serving = true;
-        let (packets, viewers) = (std::mem::take(&mut stream.pending), std::mem::take(&mut stream.viewers));
+        let viewers = std::mem::take(&mut stream.viewers);
         let first = stream.first_viewer.checked_rem(viewers.len()).unwrap_or(0);
         stream.first_viewer = first + 1;
-        Some((packets, viewers, first))
+        Some(Serving {
+            packets: std::mem::take(&mut stream.pending),
+            stores: std::mem::take(&mut stream.stores),
+            live_since: stream.live_since,
+            viewers,
+            first,
+        })
     }
 
-    /// Takes the emptied packet buffer and those viewers back that still live; true if all have left.
-    pub fn end_serving(
-        &mut self,
-        id: StreamId,
-        packets: Vec<MediaPacket>,
-        mut viewers: Vec<usize>,
-        lives: impl Fn(&usize) -> bool,
-    ) -> bool {
+    /// Takes back what was lent, of the viewers those that still live; true if all have left.
+    pub fn end_serving(&mut self, id: StreamId, serving: Serving, lives: impl Fn(&usize) -> bool) -> bool {
         let Some(stream) = self.by_id.get_mut(&id) else { return false };
+        let Serving { mut packets, stores, mut viewers, .. } = serving;
         let had_viewers = !viewers.is_empty();
         viewers.retain(lives);
-        (stream.pending, stream.viewers, stream.serving) = (packets, viewers, false);
+        packets.clear();
+        (stream.pending, stream.stores, stream.viewers, stream.serving) = (packets, stores, viewers, false);
         had_viewers && stream.viewers.is_empty()
     }
 

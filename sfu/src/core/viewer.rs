@@ -1,141 +1,393 @@
-//! The watching side of a session: packets of the stream become the viewer's own RTP stream.
+//! The watching side of a session: which packets a viewer is sent, and under which numbers.
 
 use super::codec::{Codec, MediaKind};
+use super::egress::{Egress, Sent, Trains};
+use super::extensions::ExtensionIds;
+use super::ntp::NtpTime;
 use super::packet::MediaPacket;
-use super::peer::rtp_ssrc;
-use super::plan::{MediaSection, Payload, SessionPlan};
+use super::plan::{MediaSection, Payload, PayloadType, SessionPlan, Ssrc};
+use super::reports::Reports;
+use super::retransmission::Retransmissions;
 use super::rewrite::RtpRewriter;
-use std::time::Instant;
-use str0m::Rtc;
-use str0m::rtp::{ExtensionValues, RtpWrite};
+use super::srtp::{MasterKeys, RtpSealer};
+use super::store::PacketStore;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use str0m_proto::crypto::SrtpProvider;
 
-/// State of a viewer.
-#[derive(Debug)]
+/// A key frame that is not older than this is where a new viewer starts; else the publisher is asked for one.
+const FRESH_KEYFRAME: Duration = Duration::from_secs(1);
+/// A publisher that was asked and has not sent one for so long does not listen, as OBS does not. Then the newest is good enough.
+const KEYFRAME_PATIENCE: Duration = Duration::from_millis(500);
+/// Payload bytes that a viewer who catches up is sent in one turn: with 30 frames a second 16 Mbit/s.
+const CATCH_UP_BYTES: usize = 64 << 10;
+
+/// A connected viewer. What each packet needs comes first.
 pub struct Viewer {
-    tracks: Vec<Track>,
-    /// The first packet and the first key frame have been sent.
+    sealer: RtpSealer,
+    /// Our socket and its address.
+    pub path: (usize, SocketAddr),
+    /// By [`MediaKind`].
+    tracks: [Option<Track>; MediaKind::ALL.len()],
+    extmap_allow_mixed: bool,
+    transport_sequence: u16,
+    /// What it asked to have again.
+    pub retransmissions: Retransmissions,
+    /// RTCP to it and from it.
+    pub reports: Box<Reports>,
+    /// When its session was made.
+    pub created: Instant,
+    /// The first packet has been sent.
     pub first_packet_sent: bool,
     /// The same for a key frame of video.
     pub first_keyframe_sent: bool,
 }
 
 /// One of the viewer's m-sections.
-#[derive(Debug)]
-struct Track {
-    kind: MediaKind,
-    ssrc: u32,
-    rtx: Option<u32>,
-    rewriter: RtpRewriter,
+pub struct Track {
+    /// What was negotiated.
+    section: Box<MediaSection>,
+    /// The SSRC of its packets.
+    pub ssrc: Ssrc,
+    /// The SSRC of retransmissions.
+    pub rtx: Option<Ssrc>,
+    /// Header extensions by id.
+    pub extensions: ExtensionIds,
     /// The published codec and the payload under which this viewer receives it.
     payload: Option<(Codec, Payload)>,
-    awaiting_keyframe: bool,
+    rewriter: RtpRewriter,
+    phase: Phase,
+    rtx_sequence: u64,
+    /// Packets sent under `ssrc`, retransmissions not counted.
+    pub packets_sent: u64,
+    /// Their payload bytes.
+    pub octets_sent: u64,
+    /// The newest packet sent: its timestamp as sent, when its media was captured, and the rate of the clock.
+    newest: Option<(u32, Instant, u32)>,
 }
 
-/// What became of a packet for this viewer.
+/// How a track stands to its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Forwarded {
-    /// Written.
-    Sent,
-    /// The viewer has no m-section of this kind.
-    NotWanted,
-    /// Held back until a key frame.
-    AwaitingKeyframe,
-    /// From before the switch to this source.
-    TooOld,
-    /// The viewer offered no payload type that plays this codec.
-    CodecMismatch,
+enum Phase {
+    /// Nothing can be decoded before the next key frame.
+    AwaitingKeyframe {
+        /// Since then.
+        since: Instant,
+    },
+    /// The store's packets from this sequence number on are sent, a part each turn.
+    CatchingUp {
+        /// The next.
+        from: u64,
+    },
+    /// Each packet is sent when it comes.
+    Live,
+}
+
+/// A packet on its way to a viewer.
+#[derive(Debug, Clone, Copy)]
+pub struct Outgoing {
+    /// Its place among the packets of the turn.
+    pub packet: usize,
+    /// As this viewer offered it.
+    pub payload: Payload,
+    /// Extended, as sent the first time.
+    pub sequence: u64,
+    /// As sent.
+    pub timestamp: u32,
+    /// Why it is sent.
+    pub occasion: Occasion,
+}
+
+/// The first time, or again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    /// The first time.
+    First,
+    /// Again, under its own number.
+    Again,
+    /// Again, as the packet of the RTX stream with this extended sequence number (RFC 4588).
+    Rtx(PayloadType, u64),
+}
+
+impl Outgoing {
+    /// Whether it would be sent again under its own number. Then it must be the same to the last bit each time, because SRTP
+    /// would use one nonce for two texts otherwise.
+    pub fn repeats_exactly(&self) -> bool {
+        self.payload.feedback.nack && self.payload.rtx.is_none()
+    }
+
+    /// Payload type and sequence number in the RTX stream.
+    pub fn rtx(&self) -> Option<(PayloadType, u64)> {
+        match self.occasion {
+            Occasion::Rtx(pt, sequence) => Some((pt, sequence)),
+            Occasion::First | Occasion::Again => None,
+        }
+    }
+}
+
+/// What became of the packets of a turn beside those that go out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Withheld {
+    /// How many come from before the switch to this source.
+    pub too_old: u64,
+    /// The viewer offered no payload type that plays the codec.
+    pub codec_mismatch: bool,
 }
 
 impl Viewer {
-    /// A viewer that has been sent nothing. `first_sequence` yields a random number for each track.
-    pub fn new(plan: &SessionPlan, mut first_sequence: impl FnMut() -> u16) -> Viewer {
-        let track = |section: &MediaSection| {
-            section.ssrcs.first().map(|pair| Track {
-                kind: section.kind,
-                ssrc: pair.media.0,
-                rtx: pair.rtx.map(|rtx| rtx.0),
-                rewriter: RtpRewriter::new(first_sequence()),
-                payload: None,
-                awaiting_keyframe: section.kind == MediaKind::Video,
-            })
-        };
-        Viewer {
-            tracks: plan.sections.iter().filter_map(track).collect(),
-            first_packet_sent: false,
-            first_keyframe_sent: false,
-        }
-    }
-
-    /// Writes a packet into the `Rtc`, which the caller drains after the last one of a batch.
-    pub fn forward(
-        &mut self,
+    /// A viewer that has been sent nothing. `first_sequence` yields a random number for each track. `None` for an SRTP profile
+    /// that is not ours.
+    pub fn new(
         now: Instant,
         plan: &SessionPlan,
-        rtc: &mut Rtc,
-        packet: &MediaPacket,
-    ) -> Forwarded {
-        let header = &packet.header;
-        let Some(track) = self.tracks.iter_mut().find(|track| track.kind == header.kind()) else {
-            return Forwarded::NotWanted;
-        };
-        let Some(payload) = track.payload_for(plan, header.codec) else {
-            return Forwarded::CodecMismatch;
-        };
-        if track.rewriter.source() != Some(header.source) {
-            track.awaiting_keyframe = true;
-        }
-        if track.awaiting_keyframe {
-            if !header.keyframe {
-                return Forwarded::AwaitingKeyframe;
-            }
-            let rate = header.codec.clock_rate();
-            track.rewriter.switch(header.source, header.sequence, header.timestamp, rate, now);
-            track.awaiting_keyframe = false;
-        }
-        let Some((sequence, timestamp)) = track.rewriter.rewrite(header.sequence, header.timestamp, now)
-        else {
-            return Forwarded::TooOld;
-        };
-        let extensions = ExtensionValues {
-            audio_level: header.audio_level.map(|(level, _)| level),
-            voice_activity: header.audio_level.map(|(_, voice)| voice),
-            video_orientation: header.video_orientation,
-            ..ExtensionValues::default()
-        };
-        let write = RtpWrite::new(
-            payload.pt.0.into(),
-            sequence.into(),
-            timestamp,
-            header.captured,
-            packet.payload.clone(),
-        )
-        .marker(header.marker)
-        .nackable(payload.feedback.nack)
-        .ext_vals(extensions);
-        match rtc.direct_api().stream_tx(&track.ssrc.into()) {
-            Some(stream) => stream.write_rtp(write),
-            None => return Forwarded::NotWanted,
-        }
-        Forwarded::Sent
+        (keys, crypto): (&MasterKeys, &dyn SrtpProvider),
+        path: (usize, SocketAddr),
+        mut first_sequence: impl FnMut() -> u16,
+    ) -> Option<Viewer> {
+        let mut track = |kind| plan.section(kind).and_then(|section| Track::new(now, section, &mut first_sequence));
+        Some(Viewer {
+            sealer: RtpSealer::new(keys, crypto)?,
+            path,
+            tracks: MediaKind::ALL.map(&mut track),
+            extmap_allow_mixed: plan.extmap_allow_mixed,
+            transport_sequence: 0,
+            retransmissions: Retransmissions::default(),
+            reports: Box::new(Reports::new(plan.stream, keys, crypto)?),
+            created: now,
+            first_packet_sent: false,
+            first_keyframe_sent: false,
+        })
     }
 
-    /// Whether an outgoing datagram is RTP of ours (`Some`), and if so whether it is a retransmission.
-    pub fn is_retransmission(&self, datagram: &[u8]) -> Option<bool> {
-        let ssrc = rtp_ssrc(datagram)?;
-        Some(self.tracks.iter().any(|track| track.rtx == Some(ssrc)))
+    /// Its tracks.
+    pub fn tracks(&self) -> impl Iterator<Item = &Track> {
+        self.tracks.iter().flatten()
+    }
+
+    /// The kind of the track with this SSRC.
+    pub fn kind_of(&self, ssrc: Ssrc) -> Option<MediaKind> {
+        self.tracks().find(|track| track.ssrc == ssrc).map(|track| track.section.kind)
+    }
+
+    /// Every SSRC under which it is sent something.
+    pub fn ssrcs(&self) -> Vec<Ssrc> {
+        self.tracks().flat_map(|track| [Some(track.ssrc), track.rtx]).flatten().collect()
+    }
+
+    /// Whether every packet is sent when it comes. Else [`Viewer::gather`] says what is sent.
+    pub fn is_live(&self, stores: &Stores) -> bool {
+        let Some(track) = &self.tracks[MediaKind::Video as usize] else { return true };
+        let source = stores[MediaKind::Video as usize].source();
+        source.is_none() || (track.phase == Phase::Live && track.rewriter.source() == source)
+    }
+
+    /// For a viewer that is not live: fills `packets` with what it can be sent in this turn, the `pending` audio among it. Returns
+    /// how many packets of video are withheld because no key frame is at hand.
+    pub fn gather(
+        &mut self,
+        now: Instant,
+        stores: &Stores,
+        pending: &[MediaPacket],
+        packets: &mut Vec<MediaPacket>,
+    ) -> u64 {
+        packets.clear();
+        packets.extend(pending.iter().filter(|packet| packet.header.kind() == MediaKind::Audio).cloned());
+        let Some(track) = &mut self.tracks[MediaKind::Video as usize] else { return 0 };
+        let store = &stores[MediaKind::Video as usize];
+        if track.find_start(now, store) {
+            self.reports.hasten();
+        }
+        match track.phase {
+            Phase::CatchingUp { from } => {
+                track.catch_up(from, store, packets);
+                0
+            }
+            Phase::AwaitingKeyframe { .. } | Phase::Live => (pending.len() - packets.len()) as u64,
+        }
+    }
+
+    /// Numbers the packets of this turn for this viewer.
+    pub fn number(&mut self, now: Instant, packets: &[MediaPacket], outgoing: &mut Vec<Outgoing>) -> Withheld {
+        let mut withheld = Withheld::default();
+        // Video first: a shorter audio packet may then ride at the end of its train.
+        for kind in [MediaKind::Video, MediaKind::Audio] {
+            let Some(track) = &mut self.tracks[kind as usize] else { continue };
+            for (index, packet) in packets.iter().enumerate().filter(|(_, packet)| packet.header.kind() == kind) {
+                match track.number(now, index, packet) {
+                    Numbered::Out(out) => outgoing.push(out),
+                    Numbered::TooOld => withheld.too_old += 1,
+                    Numbered::CodecMismatch => withheld.codec_mismatch = true,
+                }
+            }
+        }
+        withheld
+    }
+
+    /// Finds what the viewer asked to have again, and numbers it. Returns how many packets are no longer there and how many would
+    /// have been too much.
+    pub fn number_again(
+        &mut self,
+        stores: &Stores,
+        packets: &mut Vec<MediaPacket>,
+        outgoing: &mut Vec<Outgoing>,
+    ) -> (u64, u64) {
+        let (mut expired, mut beyond_budget) = (0, 0);
+        for (kind, sequence) in self.retransmissions.take() {
+            let Some(track) = &mut self.tracks[kind as usize] else { continue };
+            let Some(packet) = track.sent_as(sequence, &stores[kind as usize]) else {
+                expired += 1;
+                continue;
+            };
+            if !self.retransmissions.spend(packet.payload.len()) {
+                beyond_budget += 1;
+            } else if let Some(out) = track.number_again(packets.len(), packet) {
+                outgoing.push(out);
+                packets.push(packet.clone());
+            }
+        }
+        (expired, beyond_budget)
+    }
+
+    /// Sends numbered packets.
+    pub fn send(
+        &mut self,
+        time: NtpTime,
+        packets: &[MediaPacket],
+        outgoing: &[Outgoing],
+        trains: &mut dyn Trains,
+    ) -> Sent {
+        let mut egress = Egress {
+            sealer: &self.sealer,
+            path: self.path,
+            tracks: &mut self.tracks,
+            allow_mixed: self.extmap_allow_mixed,
+            with_mid: !self.reports.heard,
+            abs_send_time: time.abs_send_time(),
+            transport_sequence: &mut self.transport_sequence,
+        };
+        egress.send(packets, outgoing, trains)
     }
 }
 
+/// A stream's recent packets by [`MediaKind`].
+pub type Stores = [PacketStore; MediaKind::ALL.len()];
+
+enum Numbered {
+    Out(Outgoing),
+    TooOld,
+    CodecMismatch,
+}
+
 impl Track {
-    fn payload_for(&mut self, plan: &SessionPlan, codec: Codec) -> Option<Payload> {
+    fn new(now: Instant, section: &MediaSection, first_sequence: &mut impl FnMut() -> u16) -> Option<Track> {
+        let pair = section.ssrcs.first()?;
+        Some(Track {
+            section: Box::new(section.clone()),
+            ssrc: pair.media,
+            rtx: pair.rtx,
+            extensions: ExtensionIds::of(section),
+            payload: None,
+            rewriter: RtpRewriter::new(first_sequence()),
+            phase: match section.kind {
+                MediaKind::Audio => Phase::Live,
+                MediaKind::Video => Phase::AwaitingKeyframe { since: now },
+            },
+            rtx_sequence: u64::from(first_sequence() & 0x7fff),
+            packets_sent: 0,
+            octets_sent: 0,
+            newest: None,
+        })
+    }
+
+    /// `a=mid`.
+    pub fn mid(&self) -> &[u8] {
+        self.section.mid.as_bytes()
+    }
+
+    /// The RTP timestamp of what is captured at `now`, once something has been sent.
+    pub fn timestamp_at(&self, now: Instant) -> Option<u32> {
+        let (timestamp, captured, clock_rate) = self.newest?;
+        let since = now.saturating_duration_since(captured).as_micros();
+        Some(timestamp.wrapping_add((since * u128::from(clock_rate) / 1_000_000) as u32))
+    }
+
+    /// Begins to catch up if there is a key frame to begin with; true if a new source is followed now.
+    fn find_start(&mut self, now: Instant, store: &PacketStore) -> bool {
+        let is_new = self.rewriter.source() != store.source();
+        if is_new && !matches!(self.phase, Phase::AwaitingKeyframe { .. }) {
+            self.phase = Phase::AwaitingKeyframe { since: now };
+        }
+        let (Some(keyframe), Some(newest)) = (store.newest_keyframe(), store.newest()) else { return false };
+        let begins = match self.phase {
+            Phase::Live => false,
+            // What has come since is a better start than the rest of an old group.
+            Phase::CatchingUp { from } => keyframe.header.sequence > from,
+            Phase::AwaitingKeyframe { since } => {
+                let age = now.saturating_duration_since(keyframe.header.received);
+                age <= FRESH_KEYFRAME || now.saturating_duration_since(since) >= KEYFRAME_PATIENCE
+            }
+        };
+        if begins {
+            self.rewriter.switch(&keyframe.header, newest.header.timestamp, now);
+            self.phase = Phase::CatchingUp { from: keyframe.header.sequence };
+        }
+        begins && is_new
+    }
+
+    fn catch_up(&mut self, from: u64, store: &PacketStore, packets: &mut Vec<MediaPacket>) {
+        let mut bytes = 0;
+        for packet in store.since(from) {
+            if bytes >= CATCH_UP_BYTES {
+                self.phase = Phase::CatchingUp { from: packet.header.sequence };
+                return;
+            }
+            bytes += packet.payload.len();
+            packets.push(packet.clone());
+        }
+        self.phase = Phase::Live;
+    }
+
+    fn number(&mut self, now: Instant, index: usize, packet: &MediaPacket) -> Numbered {
+        let header = &packet.header;
+        let Some(payload) = self.payload_for(header.source.codec) else { return Numbered::CodecMismatch };
+        if self.rewriter.source() != Some(header.source) {
+            self.rewriter.switch(header, header.timestamp, now);
+        }
+        let Some((sequence, timestamp)) = self.rewriter.rewrite(header.sequence, header.timestamp, now) else {
+            return Numbered::TooOld;
+        };
+        self.newest = Some((timestamp, header.captured, header.source.codec.clock_rate()));
+        Numbered::Out(Outgoing { packet: index, payload, sequence, timestamp, occasion: Occasion::First })
+    }
+
+    fn payload_for(&mut self, codec: Codec) -> Option<Payload> {
         match self.payload {
             Some((known, payload)) if known == codec => Some(payload),
             _ => {
-                let payload = *plan.section(self.kind)?.payload_for(codec)?;
+                let payload = *self.section.payload_for(codec)?;
                 self.payload = Some((codec, payload));
-                self.awaiting_keyframe = true;
                 Some(payload)
             }
         }
+    }
+
+    /// Finds a packet again that was sent under this sequence number.
+    fn sent_as<'a>(&self, sequence: u16, store: &'a PacketStore) -> Option<&'a MediaPacket> {
+        store.get(self.rewriter.source()?, self.rewriter.source_sequence(sequence)?)
+    }
+
+    /// Numbers a packet that is sent again.
+    fn number_again(&mut self, index: usize, packet: &MediaPacket) -> Option<Outgoing> {
+        let header = &packet.header;
+        let (_, payload) = self.payload.filter(|(codec, _)| *codec == header.source.codec)?;
+        let (sequence, timestamp) = self.rewriter.rewritten(header.sequence, header.timestamp)?;
+        let occasion = match payload.rtx.filter(|_| self.rtx.is_some()) {
+            None => Occasion::Again,
+            Some(pt) => {
+                self.rtx_sequence += 1;
+                Occasion::Rtx(pt, self.rtx_sequence)
+            }
+        };
+        Some(Outgoing { packet: index, payload, sequence, timestamp, occasion })
     }
 }

@@ -14,9 +14,9 @@ use std::time::Instant;
 impl Forwarder {
     /// A packet came from another worker.
     pub fn handle_packet(&mut self, packet: MediaPacket) {
-        let watched = self.streams.get_mut(packet.header.stream).is_some_and(|s| !s.viewers.is_empty());
-        if watched && !self.streams.push(packet) {
-            self.meters.dropped(DropReason::Superseded, 1);
+        // One that was on its way when the last viewer left is nobody's.
+        if self.streams.get_mut(packet.header.stream).is_some_and(|stream| !stream.viewers.is_empty()) {
+            self.keep(packet);
         }
     }
 
@@ -44,62 +44,73 @@ impl Forwarder {
         }
     }
 
-    /// Writes the packets of this turn to their viewers.
-    pub fn fan_out(&mut self, now: Instant) {
+    /// Sends the packets of this turn to their viewers, then what viewers asked to have again.
+    pub fn fan_out(&mut self, now: Instant, trains: &mut dyn Trains) {
         for id in std::mem::take(&mut self.streams.busy) {
-            let Some((mut packets, viewers, first)) = self.streams.begin_serving(id) else { continue };
-            let live_since = self.streams.live_since(id).unwrap_or(now);
-            for &slot in viewers[first..].iter().chain(&viewers[..first]) {
-                self.guarded(now, slot, |core| core.serve(now, slot, live_since, &packets));
+            let Some(serving) = self.streams.begin_serving(id) else { continue };
+            for slot in serving.viewers() {
+                self.caught(now, slot, |core| core.serve(now, slot, &serving, trains));
             }
-            if !viewers.is_empty() {
-                self.forwarded.extend(packets.iter().map(|packet| packet.header.received));
+            if serving.viewers().next().is_some() {
+                self.forwarded.extend(serving.packets.iter().map(|packet| packet.header.received));
             }
-            packets.clear();
             let sessions = &self.sessions;
             let lives = |slot: &usize| {
                 sessions.get(*slot).is_some_and(|session| session.plan.stream == id && session.is_connected())
             };
-            if self.streams.end_serving(id, packets, viewers, lives) {
+            if self.streams.end_serving(id, serving, lives) {
                 self.broadcast(Signal::Unsubscribe(id));
                 self.streams.tidy(id);
             }
         }
+        for slot in std::mem::take(&mut self.to_retransmit) {
+            self.caught(now, slot, |core| core.retransmit(now, slot, trains));
+        }
     }
 
-    fn serve(&mut self, now: Instant, slot: usize, live_since: Instant, packets: &[MediaPacket]) {
-        let Some(session) = self.sessions.get_mut(slot) else { return };
-        let Session { plan, peer, role: RoleState::Viewer(viewer), .. } = session else { return };
-        let (mut mismatch, mut keyframe, mut waiting) = (false, false, false);
-        let written = peer.with(now, &mut self.drained, |rtc| {
-            let mut written = false;
-            for packet in packets {
-                match viewer.forward(now, plan, rtc, packet) {
-                    Forwarded::Sent => {
-                        written = true;
-                        keyframe |= packet.header.keyframe && packet.header.kind() == MediaKind::Video;
-                    }
-                    Forwarded::AwaitingKeyframe => waiting = true,
-                    Forwarded::CodecMismatch => mismatch = true,
-                    Forwarded::NotWanted | Forwarded::TooOld => {}
-                }
-            }
-            written
-        });
-        // A viewer who came first waits for the publisher, which is no delay of ours.
-        let after = now.saturating_duration_since(session.created.max(live_since));
-        if written.unwrap_or(false) && !std::mem::replace(&mut viewer.first_packet_sent, true) {
-            self.meters.joined(JoinPhase::FirstPacket, after);
+    fn serve(&mut self, now: Instant, slot: usize, serving: &Serving, trains: &mut dyn Trains) {
+        let Some(Some(viewer)) = self.viewers.get_mut(slot) else { return };
+        let (mut packets, mut awaiting) = (&serving.packets, 0);
+        if !viewer.is_live(&serving.stores) {
+            awaiting = viewer.gather(now, &serving.stores, packets, &mut self.gathered);
+            packets = &self.gathered;
         }
-        if keyframe && !std::mem::replace(&mut viewer.first_keyframe_sent, true) {
-            self.meters.joined(JoinPhase::FirstKeyframe, after);
+        self.outgoing.clear();
+        let withheld = viewer.number(now, packets, &mut self.outgoing);
+        if !self.outgoing.is_empty() {
+            let sent = viewer.send(self.clock.at(now), packets, &self.outgoing, trains);
+            viewer.retransmissions.earn(sent.bytes as usize);
+            viewer.report(now, &self.clock, trains);
+            self.meters.sent(sent);
+            let phases = viewer.phases_reached(packets, &self.outgoing);
+            // A viewer who came first waits for the publisher, which is no delay of ours.
+            let after = now.saturating_duration_since(viewer.created.max(serving.live_since.unwrap_or(now)));
+            phases.for_each(|phase| self.meters.joined(phase, after));
         }
-        if mismatch {
-            session.close(now, EndReason::CodecMismatch, &mut self.drained);
-        } else if waiting {
-            let stream = session.plan.stream;
-            self.want_keyframe(now, stream);
+        self.meters.dropped(DropReason::AwaitingKeyframe, awaiting);
+        self.meters.dropped(DropReason::TooLate, withheld.too_old);
+        if withheld.codec_mismatch {
+            self.close(now, slot, EndReason::CodecMismatch);
+        } else if awaiting > 0 && let Some(packet) = packets_of(serving) {
+            self.want_keyframe(now, packet.header.stream);
         }
+    }
+
+    /// Sends a viewer again what it asked for.
+    fn retransmit(&mut self, now: Instant, slot: usize, trains: &mut dyn Trains) {
+        let Some(Some(viewer)) = self.viewers.get_mut(slot) else { return };
+        let Some(stream) = self.sessions.get(slot).and_then(|session| self.streams.get(session.plan.stream)) else {
+            return;
+        };
+        self.gathered.clear();
+        self.outgoing.clear();
+        let (expired, beyond_budget) =
+            viewer.number_again(&stream.stores, &mut self.gathered, &mut self.outgoing);
+        self.meters.dropped(DropReason::RetransmissionExpired, expired);
+        self.meters.dropped(DropReason::RetransmissionBudget, beyond_budget);
+        let sent = viewer.send(self.clock.at(now), &self.gathered, &self.outgoing, trains);
+        self.meters.sent(sent);
+        self.meters.counters.retransmitted_packets += sent.packets;
     }
 
     /// Asks the stream's publishers for a key frame, wherever they are.

@@ -2,10 +2,12 @@
 
 use super::Forwarder;
 use crate::core::demux::{self, DatagramKind};
+use crate::core::extensions::PassThrough;
 use crate::core::outbox::SessionEvent;
 use crate::core::packet::MediaPacket;
 use crate::core::publisher::Published;
 use crate::core::session::{RoleState, Session};
+use crate::core::streams::Pushed;
 use crate::stats::DropReason;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -48,8 +50,17 @@ impl Forwarder {
         if !known && !session.may_bring_address(now) {
             return self.meters.dropped(DropReason::Rejected, 1);
         }
-        if kind == DatagramKind::Rtp && !session.trusts(datagram) {
-            return self.meters.dropped(DropReason::Rejected, 1);
+        match (kind, &session.role) {
+            (DatagramKind::Rtcp, RoleState::Viewer) => return self.feedback(now, slot, key, datagram),
+            // A viewer has nothing to send.
+            (DatagramKind::Rtp, RoleState::Viewer) => return self.meters.dropped(DropReason::Rejected, 1),
+            (DatagramKind::Rtp, RoleState::Publisher(_)) => {
+                if !session.trusts(datagram) {
+                    return self.meters.dropped(DropReason::Rejected, 1);
+                }
+                self.arriving = PassThrough::read(datagram, &session.extensions);
+            }
+            _ => {}
         }
         let to = self.sockets[socket];
         let received = session.peer.receive(now, from, to, datagram, &mut self.drained);
@@ -61,8 +72,21 @@ impl Forwarder {
         // Only a request with good integrity is answered, so an answer is the proof that the address is real.
         } else if self.drained.transmits.iter().any(|transmit| transmit.destination == from) {
             self.admit(slot, key);
+            if demux::nominates(datagram) {
+                self.nominate(slot, key);
+            }
         } else {
             self.meters.dropped(DropReason::Rejected, 1);
+        }
+    }
+
+    /// The client wants its media there.
+    fn nominate(&mut self, slot: usize, key: (usize, SocketAddr)) {
+        if let Some(session) = self.sessions.get_mut(slot) {
+            session.path = Some(key);
+        }
+        if let Some(Some(viewer)) = self.viewers.get_mut(slot) {
+            viewer.path = key;
         }
     }
 
@@ -85,7 +109,7 @@ impl Forwarder {
         let Session { plan, peer, role: RoleState::Publisher(publisher), .. } = session else { return };
         let bytes = (rtp.header.header_len + rtp.payload.len()) as u64;
         let id = session.id;
-        match publisher.packet(now, plan, peer, rtp) {
+        match publisher.packet(now, plan, peer, rtp, self.arriving) {
             Published::Packet { packet, new_codec, lost } => {
                 self.meters.counters.rtp_packets_in += 1;
                 self.meters.counters.rtp_bytes_in += bytes;
@@ -94,7 +118,7 @@ impl Forwarder {
                     self.out.events.push_back(SessionEvent::Silence(id, silent));
                 }
                 if new_codec {
-                    self.out.events.push_back(SessionEvent::Track(id, packet.header.codec));
+                    self.out.events.push_back(SessionEvent::Track(id, packet.header.source.codec));
                     publisher.want_keyframe();
                 }
                 self.distribute(packet);
@@ -107,11 +131,19 @@ impl Forwarder {
     fn distribute(&mut self, packet: MediaPacket) {
         let subscribers =
             self.streams.get_mut(packet.header.stream).map(|stream| stream.subscribers).unwrap_or_default();
-        if !self.streams.push(packet.clone()) {
-            return self.meters.dropped(DropReason::Superseded, 1);
-        }
-        if !subscribers.is_empty() {
+        if self.keep(packet.clone()) && !subscribers.is_empty() {
             self.out.packets.push((subscribers, packet));
         }
+    }
+
+    /// Keeps a packet for this worker's viewers; false if they are not to have it.
+    pub(super) fn keep(&mut self, packet: MediaPacket) -> bool {
+        let pushed = self.streams.push(packet);
+        match pushed {
+            Pushed::Queued => {}
+            Pushed::Superseded => self.meters.dropped(DropReason::Superseded, 1),
+            Pushed::TooLate => self.meters.dropped(DropReason::TooLate, 1),
+        }
+        pushed == Pushed::Queued
     }
 }

@@ -1,0 +1,183 @@
+//! From numbered packets to sealed trains: a new header, a copy of the payload, and the viewer's encryption, all in the buffer
+//! that the kernel takes.
+//!
+//! Consecutive packets of a viewer leave as one train (UDP_SEGMENT). Its segments are equal but for the last, which may be
+//! shorter, so packets a few bytes short get RTP padding (RFC 3550 §5.1).
+
+use super::extensions::{Extensions, FIXED_HEADER_BYTES};
+use super::packet::MediaPacket;
+use super::srtp::RtpSealer;
+use super::viewer::{Occasion, Outgoing, Track};
+use std::net::SocketAddr;
+
+/// Padding that a packet is given to make it as long as its neighbours. Encoders cut a frame into packets that differ by a byte
+/// or two; more would cost more on the wire than a train saves.
+const PADDING_MAX: usize = 16;
+/// Bits of a header's first two bytes (RFC 3550 §5.1).
+const VERSION_2: u8 = 0x80;
+const PADDING: u8 = 0x20;
+const EXTENSION: u8 = 0x10;
+const MARKER: u8 = 0x80;
+
+/// What one operation of the kernel may carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrainLimits {
+    /// Datagrams; 1 where the kernel knows no trains.
+    pub segments: usize,
+    /// Bytes of all.
+    pub bytes: usize,
+}
+
+/// Takes trains to the kernel.
+pub trait Trains {
+    /// What a train may be.
+    fn limits(&self) -> TrainLimits;
+    /// An empty buffer with room for the longest train.
+    fn buffer(&mut self) -> Vec<u8>;
+    /// Takes datagrams of `segment` bytes, one behind the other; the last may be shorter.
+    fn send(&mut self, socket: usize, to: SocketAddr, segment: usize, datagrams: Vec<u8>);
+}
+
+/// One viewer's half of what is sent to him.
+pub struct Egress<'a> {
+    /// Encrypts.
+    pub sealer: &'a RtpSealer,
+    /// Our socket and his address.
+    pub path: (usize, SocketAddr),
+    /// By [`MediaKind`].
+    pub tracks: &'a mut [Option<Track>],
+    /// Header extensions of more than 16 bytes may be sent.
+    pub allow_mixed: bool,
+    /// The SSRCs may be unknown to him, so packets name their m-section.
+    pub with_mid: bool,
+    /// `abs-send-time` of this turn.
+    pub abs_send_time: [u8; 3],
+    /// The transport-wide sequence number of his last packet.
+    pub transport_sequence: &'a mut u16,
+}
+
+/// What was sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// RTP packets.
+    pub packets: u64,
+    /// Their bytes, header, payload and authentication tag.
+    pub bytes: u64,
+}
+
+impl Egress<'_> {
+    /// Sends `outgoing`, whose packets are in `packets`.
+    pub fn send(&mut self, packets: &[MediaPacket], mut outgoing: &[Outgoing], trains: &mut dyn Trains) -> Sent {
+        let (limits, mut sent) = (trains.limits(), Sent::default());
+        while !outgoing.is_empty() {
+            let train = self.next_train(packets, outgoing, limits);
+            let (members, rest) = outgoing.split_at(train.packets);
+            outgoing = rest;
+            let mut buffer = trains.buffer();
+            for (index, out) in members.iter().enumerate() {
+                let last = index + 1 == members.len();
+                let pad_to = if last { 0 } else { train.segment };
+                self.write(&mut buffer, &packets[out.packet], out, pad_to);
+            }
+            sent.packets += members.len() as u64;
+            sent.bytes += buffer.len() as u64;
+            trains.send(self.path.0, self.path.1, train.segment, buffer);
+        }
+        sent
+    }
+
+    /// The packets at the front of `outgoing` that leave together.
+    fn next_train(&self, packets: &[MediaPacket], outgoing: &[Outgoing], limits: TrainLimits) -> Train {
+        let exact = outgoing.iter().any(Outgoing::repeats_exactly);
+        let sizes = outgoing.iter().map(|out| self.packet_bytes(&packets[out.packet], out));
+        Train::of(sizes, if exact { 0 } else { PADDING_MAX }, limits)
+    }
+
+    fn packet_bytes(&self, packet: &MediaPacket, out: &Outgoing) -> usize {
+        let Some(track) = &self.tracks[packet.header.kind() as usize] else { return 0 };
+        let rtx = if out.rtx().is_some() { 2 } else { 0 };
+        let extensions = self.extensions(track, packet, out).bytes();
+        FIXED_HEADER_BYTES + extensions + rtx + packet.payload.len() + self.sealer.tag_bytes()
+    }
+
+    fn extensions<'b>(&self, track: &'b Track, packet: &'b MediaPacket, out: &Outgoing) -> Extensions<'b> {
+        let fresh = !out.repeats_exactly();
+        Extensions {
+            ids: &track.extensions,
+            allow_mixed: self.allow_mixed,
+            mid: (self.with_mid || !fresh).then(|| track.mid()),
+            abs_send_time: fresh.then_some(self.abs_send_time),
+            transport_sequence: fresh.then(|| self.transport_sequence.to_be_bytes()),
+            passing: &packet.header.extensions,
+        }
+    }
+
+    /// Appends one sealed packet, padded to `pad_to` bytes if it is shorter.
+    fn write(&mut self, buffer: &mut Vec<u8>, packet: &MediaPacket, out: &Outgoing, pad_to: usize) {
+        let start = buffer.len();
+        *self.transport_sequence = self.transport_sequence.wrapping_add(1);
+        let Some(track) = &self.tracks[packet.header.kind() as usize] else { return };
+        let (ssrc, index, pt) = match out.rtx() {
+            Some((pt, sequence)) => (track.rtx.unwrap_or(track.ssrc), sequence, pt),
+            None => (track.ssrc, out.sequence, out.payload.pt),
+        };
+        let marker = if packet.header.marker { MARKER } else { 0 };
+        buffer.extend_from_slice(&[VERSION_2, marker | pt.0]);
+        buffer.extend_from_slice(&(index as u16).to_be_bytes());
+        buffer.extend_from_slice(&out.timestamp.to_be_bytes());
+        buffer.extend_from_slice(&ssrc.0.to_be_bytes());
+        self.extensions(track, packet, out).write(buffer);
+        let header = buffer.len() - start;
+        if header > FIXED_HEADER_BYTES {
+            buffer[start] |= EXTENSION;
+        }
+        if out.rtx().is_some() {
+            buffer.extend_from_slice(&(out.sequence as u16).to_be_bytes());
+        }
+        buffer.extend_from_slice(&packet.payload);
+        let padding = pad_to.saturating_sub(buffer.len() - start + self.sealer.tag_bytes());
+        if padding > 0 {
+            buffer[start] |= PADDING;
+            buffer.resize(buffer.len() + padding - 1, 0);
+            buffer.push(padding as u8);
+        }
+        self.sealer.seal(buffer, start, header, ssrc.0, index);
+        if let Some(track) = &mut self.tracks[packet.header.kind() as usize]
+            && out.occasion == Occasion::First
+        {
+            track.packets_sent += 1;
+            track.octets_sent += packet.payload.len() as u64;
+        }
+    }
+}
+
+/// Packets that leave together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Train {
+    packets: usize,
+    /// Bytes of each but the last.
+    segment: usize,
+}
+
+impl Train {
+    /// The longest train at the front of packets with these `sizes`, of which there is one at least.
+    fn of(mut sizes: impl Iterator<Item = usize>, padding_max: usize, limits: TrainLimits) -> Train {
+        let first = sizes.next().unwrap_or(0);
+        let (mut shortest, mut longest) = (first, first);
+        let mut packets = 1;
+        for size in sizes {
+            let (low, high) = (shortest.min(size), longest.max(size));
+            if packets >= limits.segments || high * packets + size > limits.bytes {
+                break;
+            }
+            if high - low > padding_max {
+                // A shorter one may still be the last.
+                packets += usize::from(size < longest);
+                break;
+            }
+            (shortest, longest) = (low, high);
+            packets += 1;
+        }
+        Train { packets, segment: longest }
+    }
+}

@@ -1,0 +1,98 @@
+//! RTCP between us and one viewer: sender reports to it, receiver reports from it (RFC 3550 §6.4).
+
+use super::ntp::{NtpClock, NtpTime};
+use super::plan::{Ssrc, StreamId};
+use super::rtcp;
+use super::srtp::{MasterKeys, OpenError, RtcpOpener, RtcpSealer, SealError};
+use super::viewer::Track;
+use std::time::{Duration, Instant};
+use str0m_proto::crypto::SrtpProvider;
+
+/// Between two sender reports of a viewer. The first leaves with the first packets, because a player needs it to bring audio
+/// and video together; later ones follow the drift of clocks.
+const REPORT_INTERVAL: Duration = Duration::from_secs(2);
+/// A round trip of more than this is a broken report.
+const RTT_MAX: Duration = Duration::from_secs(10);
+
+/// One viewer's RTCP.
+pub struct Reports {
+    sealer: RtcpSealer,
+    opener: RtcpOpener,
+    /// Canonical name of all our SSRCs.
+    cname: String,
+    next: Option<Instant>,
+    /// A receiver report has named one of our SSRCs, so the receiver knows them.
+    pub heard: bool,
+    /// The round trip of the last receiver report.
+    pub rtt: Option<Duration>,
+}
+
+impl Reports {
+    /// `None` for an SRTP profile that is not ours.
+    pub fn new(stream: StreamId, keys: &MasterKeys, crypto: &dyn SrtpProvider) -> Option<Reports> {
+        Some(Reports {
+            sealer: RtcpSealer::new(keys, crypto)?,
+            opener: RtcpOpener::new(keys, crypto)?,
+            cname: stream.cname(),
+            next: None,
+            heard: false,
+            rtt: None,
+        })
+    }
+
+    /// Opens a datagram of the viewer.
+    pub fn open<'a>(&mut self, datagram: &[u8], scratch: &'a mut Vec<u8>) -> Result<&'a [u8], OpenError> {
+        self.opener.open(datagram, scratch)
+    }
+
+    /// Whether the viewer is to be told the time of what it is sent.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.next.is_none_or(|next| now >= next)
+    }
+
+    /// The next report is due at once: the source has changed, and with it what the timestamps mean.
+    pub fn hasten(&mut self) {
+        self.next = None;
+    }
+
+    /// Appends a sealed sender report for each track that has sent something; nothing if none has.
+    pub fn write<'a>(
+        &mut self,
+        now: Instant,
+        clock: &NtpClock,
+        tracks: impl Iterator<Item = &'a Track>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), SealError> {
+        self.next = Some(now + REPORT_INTERVAL);
+        let start = buffer.len();
+        for track in tracks {
+            let Some(timestamp) = track.timestamp_at(now) else { continue };
+            let time = clock.at(now).0;
+            rtcp::sender_report(buffer, track.ssrc, time, timestamp, track.packets_sent, track.octets_sent);
+            rtcp::source_description(buffer, track.ssrc, &self.cname);
+        }
+        if buffer.len() == start { Ok(()) } else { self.sealer.seal(buffer, start) }
+    }
+
+    /// Appends a sealed BYE for `ssrcs`.
+    pub fn write_bye(&mut self, ssrcs: &[Ssrc], buffer: &mut Vec<u8>) -> Result<(), SealError> {
+        let start = buffer.len();
+        rtcp::bye(buffer, ssrcs);
+        self.sealer.seal(buffer, start)
+    }
+
+    /// A report block about one of our SSRCs came.
+    pub fn received(&mut self, now: NtpTime, block: &rtcp::ReportBlock) {
+        self.heard = true;
+        if block.last_sender_report == 0 {
+            return; // it has had none
+        }
+        let elapsed = now.middle().wrapping_sub(block.last_sender_report);
+        let units = u64::from(elapsed.wrapping_sub(block.delay));
+        // In units of 1/65,536 s; a delay longer than what has passed wraps to hours.
+        let rtt = Duration::from_micros(units * 1_000_000 / 65_536);
+        if rtt <= RTT_MAX {
+            self.rtt = Some(rtt);
+        }
+    }
+}
