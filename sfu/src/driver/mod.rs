@@ -1,22 +1,29 @@
 //! One worker's I/O: its io_uring, UDP sockets, receive buffers and send slots.
 //!
 //! This is the only code that talks to the kernel about datagrams. A turn of a worker is [`Driver::wait`], then
-//! [`Driver::reap`], then any number of [`Driver::send`]; what was sent leaves with the next wait, in one system call.
+//! [`Driver::reap`], then any number of [`Driver::send`] and [`Driver::send_train`]; what was sent leaves with the next wait, in one system call.
 
 mod address;
 mod buffers;
+mod control;
+mod counters;
+mod outgoing;
 mod probe;
 mod receive;
 mod ring;
+mod send;
 mod slots;
 mod socket;
+mod spare;
+mod trains;
 mod user_data;
 mod waker;
 
+use std::collections::VecDeque;
 use std::io;
 use std::marker::PhantomData;
 use std::mem;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -24,15 +31,20 @@ use io_uring::types::Fixed;
 use io_uring::{opcode, squeue};
 
 use self::buffers::BufferRing;
+use self::outgoing::Rest;
 use self::receive::Arrival;
 use self::ring::{Completion, Ring};
 use self::slots::SendSlots;
-use self::user_data::{Operation, SlotIndex};
+use self::spare::SpareBuffers;
+use self::trains::Trains;
+use self::user_data::Operation;
 use crate::error::StartError;
 
+pub use self::counters::{DriverCounters, TrainSizes};
 pub use self::probe::{KernelFacts, KernelVersion, probe, raise_descriptor_limit};
 pub use self::receive::Datagram;
 pub use self::socket::{BufferSizes, RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES, open_sockets};
+pub use self::trains::TrainLimits;
 pub use self::user_data::SocketIndex;
 pub use self::waker::Waker;
 
@@ -40,6 +52,8 @@ pub use self::waker::Waker;
 /// 32 a wait (a limit of the kernel), so this is a full wait of four sockets: 128 µs at 1 µs a datagram before the worker
 /// sees its timers again.
 const DATAGRAMS_PER_REAP: u64 = 128;
+/// Spare buffers per ring entry: one in a submission, and one that the caller writes meanwhile.
+const SPARE_PER_ENTRY: usize = 2;
 /// Receives that fail in a row before the driver gives up. A socket fails for a moment when memory is short; one that
 /// always fails would keep the worker spinning.
 const FAILURES_IN_A_ROW_MAX: u32 = 1000;
@@ -63,31 +77,6 @@ impl Default for DriverConfig {
     }
 }
 
-/// What a driver has done since it was built.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct DriverCounters {
-    /// Datagrams received, after coalesced ones were split.
-    pub received: u64,
-    /// Buffers they came in; fewer than `received` where the kernel coalesced.
-    pub receive_buffers: u64,
-    /// Times that a receive stopped because no buffer was free. The datagrams wait in the socket meanwhile.
-    pub receive_buffers_exhausted: u64,
-    /// Buffers dropped because they were cut short or without a sender's address.
-    pub receive_malformed: u64,
-    /// Receives that ended with an error and were started again.
-    pub receive_failed: u64,
-    /// Datagrams that the kernel took.
-    pub sent: u64,
-    /// Datagrams that the kernel refused.
-    pub send_failed: u64,
-    /// Datagrams given back because no slot was free, or the socket does not exist.
-    pub send_queue_full: u64,
-    /// Wakes by other threads.
-    pub wakes: u64,
-    /// System calls.
-    pub enters: u64,
-}
-
 /// A driver that cannot go on; its worker must be built anew.
 #[derive(Debug, thiserror::Error)]
 pub enum DriverError {
@@ -107,6 +96,13 @@ pub struct Driver {
     ring: Ring,
     buffers: BufferRing,
     slots: SendSlots,
+    /// Memory for trains, not known to the kernel.
+    spare: SpareBuffers,
+    /// Trains that leave in several operations, oldest first: each was in a slot, or found one free.
+    rest: VecDeque<Rest>,
+    trains: Trains,
+    /// Bytes of the sends queued since the last submission.
+    queued_bytes: usize,
     /// The message of every receive. Boxed, so that it stays in place when the driver moves.
     receive_message: Box<libc::msghdr>,
     waker: Waker,
@@ -147,6 +143,10 @@ impl Driver {
             ring,
             buffers,
             slots,
+            spare: SpareBuffers::new(config.ring_entries as usize * SPARE_PER_ENTRY),
+            rest: VecDeque::with_capacity(config.send_slots + 1),
+            trains: Trains::new(TrainLimits::probe(), count),
+            queued_bytes: 0,
             receive_message: Box::new(receive::message()),
             waker: waker.clone(),
             failures_in_a_row: 0,
@@ -171,7 +171,9 @@ impl Driver {
             return Err(DriverError::Receive(io::Error::from_raw_os_error(self.last_failure)));
         }
         // An operation that found no room in the queue must not wait for a completion that may never come.
-        let timeout = if self.disarmed.is_empty() { timeout } else { Some(Duration::ZERO) };
+        let stuck = !self.disarmed.is_empty() || !self.rest.is_empty() && self.slots.has_free();
+        let timeout = if stuck { Some(Duration::ZERO) } else { timeout };
+        self.queued_bytes = 0;
         self.ring.submit_and_wait(timeout).map_err(DriverError::Enter)
     }
 
@@ -192,6 +194,7 @@ impl Driver {
         // Buffers first: a receive that starts with none would end at once.
         self.buffers.publish();
         self.rearm();
+        self.send_rest();
     }
 
     fn received(&mut self, socket: SocketIndex, completion: Completion, on: &mut impl FnMut(Datagram<'_>)) {
@@ -220,11 +223,6 @@ impl Driver {
         self.buffers.recycle(filled);
     }
 
-    fn sent(&mut self, slot: SlotIndex, result: i32) {
-        drop(self.slots.release(slot));
-        if result < 0 { self.counters.send_failed += 1 } else { self.counters.sent += 1 }
-    }
-
     fn woken(&mut self, result: i32) {
         self.disarmed.push(Operation::Wake);
         if result < 0 {
@@ -238,37 +236,6 @@ impl Driver {
     fn failed(&mut self, errno: i32) {
         self.failures_in_a_row += 1;
         self.last_failure = errno;
-    }
-
-    /// Queues one datagram; it leaves with the next [`Driver::wait`], or earlier if the queue fills up.
-    ///
-    /// A payload that finds no slot is given back and counted. What the kernel does with the others is counted when it is
-    /// known; UDP may lose them after that.
-    pub fn send(&mut self, socket: SocketIndex, to: SocketAddr, payload: Vec<u8>) -> Result<(), Vec<u8>> {
-        self.try_send(socket, to, payload).inspect_err(|_| self.counters.send_queue_full += 1)
-    }
-
-    fn try_send(&mut self, socket: SocketIndex, to: SocketAddr, payload: Vec<u8>) -> Result<(), Vec<u8>> {
-        if usize::from(socket.get()) >= self.sockets.len() {
-            return Err(payload);
-        }
-        if !self.slots.has_free() {
-            self.reclaim_slots();
-        }
-        let slot = self.slots.claim(socket, to, payload)?;
-        if self.start(Operation::Send(slot)) { Ok(()) } else { Err(self.slots.release(slot)) }
-    }
-
-    /// Lets the kernel end the sends that are queued. Receives are left for the next reap.
-    fn reclaim_slots(&mut self) {
-        // An error leaves no slot free, which the caller finds out, and comes back from the next wait. If all sends wait for
-        // room in a socket's buffer, there is nothing to submit and this costs no system call.
-        let _ = self.ring.submit_and_wait(Some(Duration::ZERO));
-        while let Some(completion) = self.ring.next_send() {
-            if let Some(Operation::Send(slot)) = completion.operation {
-                self.sent(slot, completion.result);
-            }
-        }
     }
 
     /// What was done so far.
@@ -325,6 +292,9 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
+        // A train that the kernel refuses now still goes out singly.
+        self.reclaim();
+        self.send_rest();
         self.ring.drain();
         if self.ring.in_flight() == 0 {
             // Frees the ports now; else the kernel holds them until it has torn the ring down, later and elsewhere.

@@ -7,6 +7,7 @@ use std::io;
 use io_uring::{IoUring, Probe, opcode};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
+use super::trains::TrainLimits;
 use crate::error::StartError;
 
 /// The first kernel with IORING_SETUP_DEFER_TASKRUN, the youngest feature that the driver cannot do without.
@@ -38,6 +39,8 @@ pub struct KernelFacts {
     pub version: KernelVersion,
     /// File descriptors that this process may have open.
     pub descriptors: u64,
+    /// How many datagrams leave in one operation.
+    pub trains: TrainLimits,
 }
 
 /// Checks that a [`Driver`](super::Driver) can run here, and raises the limit on file descriptors to its maximum.
@@ -49,7 +52,7 @@ pub fn probe(descriptors_needed: u64) -> Result<KernelFacts, StartError> {
     let ring = ring_builder().build(PROBE_ENTRIES).map_err(ring_error)?;
     check_operations(&ring)?;
     let descriptors = raise_descriptor_limit(descriptors_needed)?;
-    Ok(KernelFacts { release, version, descriptors })
+    Ok(KernelFacts { release, version, descriptors, trains: TrainLimits::probe() })
 }
 
 /// The flags of every ring of the driver; the probe tries the same ones.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use io_uring::types::RecvMsgOut;
 
 use super::address::{NAME_BYTES, decode};
+use super::control::{GRO_ROOM, decode_gro};
 use super::slots::empty_header;
 use super::user_data::SocketIndex;
 
@@ -20,22 +21,17 @@ pub struct Datagram<'a> {
 }
 
 /// Room for the sender's address, in whole words so that what follows is aligned.
-const NAME_ROOM: usize = NAME_BYTES.next_multiple_of(WORD);
-/// Room for one control message with an `int`, which is all that UDP_GRO sends.
-const CONTROL_ROOM: usize = CONTROL_HEADER + size_of::<libc::c_int>().next_multiple_of(WORD);
-/// The kernel's `struct cmsghdr`: length (a word), level, type.
-const CONTROL_HEADER: usize = WORD + 2 * size_of::<libc::c_int>();
-const WORD: usize = size_of::<usize>();
+const NAME_ROOM: usize = NAME_BYTES.next_multiple_of(size_of::<usize>());
 /// `struct io_uring_recvmsg_out`: four 32-bit numbers.
 const OUT_BYTES: usize = 16;
 /// What lies before the payload in a buffer.
-pub(super) const HEADER_BYTES: usize = OUT_BYTES + NAME_ROOM + CONTROL_ROOM;
+pub(super) const HEADER_BYTES: usize = OUT_BYTES + NAME_ROOM + GRO_ROOM;
 
 /// The message that a multishot receive is submitted with: how much room name and control have in each buffer.
 pub(super) fn message() -> libc::msghdr {
     let mut header = empty_header();
     header.msg_namelen = NAME_ROOM as libc::socklen_t;
-    header.msg_controllen = CONTROL_ROOM as _;
+    header.msg_controllen = GRO_ROOM as _;
     header
 }
 
@@ -58,7 +54,7 @@ impl<'a> Arrival<'a> {
         let name = buffer.get(OUT_BYTES..OUT_BYTES + name)?;
         let control = buffer.get(OUT_BYTES + NAME_ROOM..OUT_BYTES + NAME_ROOM + control)?;
         let payload = buffer.get(HEADER_BYTES..HEADER_BYTES + out.payload_data().len())?;
-        Some(Self { from: decode(name)?, payload, segment: segment_size(control) })
+        Some(Self { from: decode(name)?, payload, segment: decode_gro(control) })
     }
 
     /// The single datagrams, in the order they were sent. Only the last may be shorter than the others.
@@ -70,33 +66,11 @@ impl<'a> Arrival<'a> {
     }
 }
 
-/// The size of the datagrams that UDP_GRO put together; none if there is a single one.
-fn segment_size(mut control: &[u8]) -> Option<usize> {
-    loop {
-        let (length, rest) = control.split_first_chunk::<WORD>()?;
-        let (level, rest) = rest.split_first_chunk::<4>()?;
-        let (kind, data) = rest.split_first_chunk::<4>()?;
-        if (i32::from_ne_bytes(*level), i32::from_ne_bytes(*kind)) == (libc::SOL_UDP, libc::UDP_GRO) {
-            let size = i32::from_ne_bytes(*data.first_chunk()?);
-            return usize::try_from(size).ok().filter(|size| *size > 0);
-        }
-        let length = usize::from_ne_bytes(*length).max(CONTROL_HEADER);
-        control = control.get(length.checked_next_multiple_of(WORD)?..)?;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::driver::address::encode;
-
-    fn control(level: i32, kind: i32, value: i32) -> Vec<u8> {
-        let mut bytes = (CONTROL_HEADER + 4).to_ne_bytes().to_vec();
-        for word in [level, kind, value, 0] {
-            bytes.extend(word.to_ne_bytes());
-        }
-        bytes
-    }
+    use crate::driver::control::tests::with_int;
 
     /// A buffer as the kernel fills it.
     fn buffer(control: &[u8], payload: &[u8], flags: i32) -> Vec<u8> {
@@ -132,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_coalesced_buffer_is_split_and_the_last_may_be_shorter() {
-        let control = control(libc::SOL_UDP, libc::UDP_GRO, 4);
+        let control = with_int(libc::SOL_UDP, libc::UDP_GRO, 4);
         assert_eq!(datagrams(&buffer(&control, b"aaaabbbbcc", 0)), [&b"aaaa"[..], b"bbbb", b"cc"]);
         assert_eq!(datagrams(&buffer(&control, b"aaaabbbb", 0)), [b"aaaa", b"bbbb"]);
         assert_eq!(datagrams(&buffer(&control, b"aa", 0)), [b"aa"]);
@@ -145,17 +119,8 @@ mod tests {
             (libc::SOL_UDP, libc::UDP_GRO, 0),
             (libc::SOL_UDP, libc::UDP_GRO, -5),
         ] {
-            assert_eq!(datagrams(&buffer(&control(level, kind, size), b"whole", 0)), [b"whole"]);
+            assert_eq!(datagrams(&buffer(&with_int(level, kind, size), b"whole", 0)), [b"whole"]);
         }
-    }
-
-    #[test]
-    fn the_segment_size_is_found_behind_another_control_message() {
-        let both = [control(libc::SOL_SOCKET, libc::SO_MARK, 9), control(libc::SOL_UDP, libc::UDP_GRO, 1200)]
-            .concat();
-        assert_eq!(segment_size(&both), Some(1200));
-        let endless = [0; CONTROL_HEADER];
-        assert_eq!(segment_size(&endless), None);
     }
 
     #[test]

@@ -63,6 +63,11 @@ impl Ring {
         self.in_flight
     }
 
+    /// The queue has no room before the next submission.
+    pub(super) fn is_full(&mut self) -> bool {
+        self.ring.submission().is_full()
+    }
+
     /// Queues an operation, after a submission if the queue is full. False if it is full still.
     ///
     /// # Safety
@@ -71,7 +76,7 @@ impl Ring {
     /// ended or the ring was drained with nothing left in flight.
     #[must_use]
     pub(super) unsafe fn push(&mut self, entry: &squeue::Entry) -> bool {
-        if self.ring.submission().is_full() {
+        if self.is_full() {
             // An error leaves the queue full, which is what the push below finds.
             let _ = self.submit();
         }

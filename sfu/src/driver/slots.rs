@@ -1,13 +1,15 @@
-//! Send slots: everything the kernel looks at while a datagram is on its way out.
+//! Send slots: everything the kernel looks at while a datagram or a train is on its way out.
 
 use std::mem;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ptr;
 
 use super::address::{NAME_BYTES, encode};
+use super::control::{SEGMENT_ROOM, encode_segment};
+use super::outgoing::Outgoing;
 use super::user_data::{SlotIndex, SocketIndex};
 
-/// A fixed number of slots; a datagram in flight has one to itself.
+/// A fixed number of slots; a send operation in flight has one to itself.
 ///
 /// The kernel holds addresses of a slot until its completion, so slots are in one boxed slice: it is allocated once, never
 /// grows, and stays where it is when the driver moves.
@@ -20,8 +22,8 @@ struct Slot {
     name: [u8; NAME_BYTES],
     vector: libc::iovec,
     header: libc::msghdr,
-    payload: Vec<u8>,
-    socket: SocketIndex,
+    control: [u8; SEGMENT_ROOM],
+    outgoing: Outgoing,
 }
 
 impl SendSlots {
@@ -34,15 +36,10 @@ impl SendSlots {
         }
     }
 
-    /// Puts a datagram into a free slot; gives it back if there is none.
-    pub(super) fn claim(
-        &mut self,
-        socket: SocketIndex,
-        to: SocketAddr,
-        payload: Vec<u8>,
-    ) -> Result<SlotIndex, Vec<u8>> {
-        let Some(index) = self.free.pop() else { return Err(payload) };
-        self.slots[index.0 as usize].fill(socket, to, payload);
+    /// Puts an operation into a free slot; gives it back if there is none.
+    pub(super) fn claim(&mut self, outgoing: Outgoing) -> Result<SlotIndex, Outgoing> {
+        let Some(index) = self.free.pop() else { return Err(outgoing) };
+        self.slots[index.0 as usize].fill(outgoing);
         Ok(index)
     }
 
@@ -54,13 +51,13 @@ impl SendSlots {
     /// released.
     pub(super) fn message(&self, index: SlotIndex) -> (SocketIndex, *const libc::msghdr) {
         let slot = &self.slots[index.0 as usize];
-        (slot.socket, &raw const slot.header)
+        (slot.outgoing.socket, &raw const slot.header)
     }
 
-    /// Frees a slot whose operation the kernel has completed, or never saw, and returns its payload.
-    pub(super) fn release(&mut self, index: SlotIndex) -> Vec<u8> {
+    /// Frees a slot whose operation the kernel has completed, or never saw, and returns what it carried.
+    pub(super) fn release(&mut self, index: SlotIndex) -> Outgoing {
         self.free.push(index);
-        mem::take(&mut self.slots[index.0 as usize].payload)
+        mem::replace(&mut self.slots[index.0 as usize].outgoing, nothing())
     }
 
     /// Leaves the slots to the kernel for good: it did not give them all back.
@@ -77,25 +74,41 @@ impl Slot {
             name: [0; NAME_BYTES],
             vector,
             header: empty_header(),
-            payload: Vec::new(),
-            socket: SocketIndex::new(0),
+            control: [0; SEGMENT_ROOM],
+            outgoing: nothing(),
         }
     }
 
     /// Points the message at this slot's own fields; the slot is in its place already.
-    fn fill(&mut self, socket: SocketIndex, to: SocketAddr, payload: Vec<u8>) {
-        self.socket = socket;
-        self.payload = payload;
-        self.vector.iov_base = self.payload.as_mut_ptr().cast();
-        self.vector.iov_len = self.payload.len();
-        self.header.msg_namelen = encode(to, &mut self.name) as libc::socklen_t;
+    fn fill(&mut self, outgoing: Outgoing) {
+        self.outgoing = outgoing;
+        let outgoing = &mut self.outgoing;
+        self.vector.iov_base = outgoing.bytes.as_mut_ptr().cast();
+        self.vector.iov_len = outgoing.bytes.len();
+        self.header.msg_namelen = encode(outgoing.to, &mut self.name) as libc::socklen_t;
         self.header.msg_name = self.name.as_mut_ptr().cast();
         self.header.msg_iov = &raw mut self.vector;
         self.header.msg_iovlen = 1;
-        // The one place for a train: its UDP_SEGMENT control message is written into the slot and pointed to from here.
-        self.header.msg_control = ptr::null_mut();
-        self.header.msg_controllen = 0;
+        // A single datagram has no control message: some kernels refuse one on IPv6. Neither has a segment beyond 16 bits,
+        // which is longer than any datagram and refused without it.
+        let segment = u16::try_from(outgoing.segment()).ok().filter(|_| outgoing.datagrams() > 1);
+        match segment {
+            Some(segment) => {
+                self.control = encode_segment(segment);
+                self.header.msg_control = self.control.as_mut_ptr().cast();
+                self.header.msg_controllen = SEGMENT_ROOM as _;
+            }
+            None => {
+                self.header.msg_control = ptr::null_mut();
+                self.header.msg_controllen = 0;
+            }
+        }
     }
+}
+
+/// What a free slot carries. Allocates nothing.
+fn nothing() -> Outgoing {
+    Outgoing::single(SocketIndex::new(0), SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0), Vec::new())
 }
 
 /// A message header without name, data and control.
@@ -111,19 +124,19 @@ mod tests {
 
     const SOCKET: SocketIndex = SocketIndex::new(3);
 
-    fn to() -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], 9))
+    fn datagram(payload: Vec<u8>) -> Outgoing {
+        Outgoing::single(SOCKET, SocketAddr::from(([127, 0, 0, 1], 9)), payload)
     }
 
     #[test]
-    fn a_payload_that_finds_no_slot_is_given_back() {
+    fn what_finds_no_slot_is_given_back() {
         let mut slots = SendSlots::new(2);
-        let first = slots.claim(SOCKET, to(), vec![1]).expect("a slot");
-        slots.claim(SOCKET, to(), vec![2]).expect("a slot");
+        let first = slots.claim(datagram(vec![1])).expect("a slot");
+        slots.claim(datagram(vec![2])).expect("a slot");
         assert!(!slots.has_free());
-        assert_eq!(slots.claim(SOCKET, to(), vec![3]), Err(vec![3]));
-        assert_eq!(slots.release(first), vec![1]);
-        assert_eq!(slots.claim(SOCKET, to(), vec![3]), Ok(first));
+        assert_eq!(slots.claim(datagram(vec![3])), Err(datagram(vec![3])));
+        assert_eq!(slots.release(first), datagram(vec![1]));
+        assert_eq!(slots.claim(datagram(vec![3])), Ok(first));
     }
 
     #[test]
@@ -131,7 +144,8 @@ mod tests {
         let mut slots = SendSlots::new(4);
         let payload = vec![7; 1200];
         let data = payload.as_ptr();
-        let index = slots.claim(SOCKET, to(), payload).expect("a slot");
+        let train = Outgoing::train(SOCKET, SocketAddr::from(([127, 0, 0, 1], 9)), 500, payload);
+        let index = slots.claim(train).expect("a slot");
         let before = slots.message(index);
         let moved = Box::new(slots);
         let (socket, message) = moved.message(index);
@@ -139,7 +153,20 @@ mod tests {
         let slot = &moved.slots[index.0 as usize];
         assert!(ptr::eq(slot.header.msg_name.cast(), slot.name.as_ptr()));
         assert!(ptr::eq(slot.header.msg_iov, &raw const slot.vector));
+        assert!(ptr::eq(slot.header.msg_control.cast(), slot.control.as_ptr()));
         assert!(ptr::eq(slot.vector.iov_base.cast(), data));
         assert_eq!(slot.vector.iov_len, 1200);
+    }
+
+    #[test]
+    fn a_slot_that_carried_a_train_carries_a_single_datagram_without_control_message() {
+        let mut slots = SendSlots::new(1);
+        let to = SocketAddr::from(([127, 0, 0, 1], 9));
+        for (length, controlled) in [(1001, true), (1000, false), (0, false), (2000, true)] {
+            let index = slots.claim(Outgoing::train(SOCKET, to, 1000, vec![0; length])).expect("a slot");
+            let header = &slots.slots[index.0 as usize].header;
+            assert_eq!((!header.msg_control.is_null(), header.msg_controllen > 0), (controlled, controlled));
+            slots.release(index);
+        }
     }
 }

@@ -1,0 +1,157 @@
+//! The way out: single datagrams and trains into slots, ended sends out of them.
+//!
+//! A send ends within the system call that submits it, unless the socket's buffer is full. So what is queued is submitted
+//! as soon as it would outgrow the cache, and the memory of the ended sends is written again while it is still there.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::outgoing::{Origin, Outgoing, Rest};
+use super::trains::{Refusal, TrainLimits};
+use super::user_data::{Operation, SlotIndex, SocketIndex};
+use super::{Completion, Driver};
+
+/// Bytes queued before they are submitted: half of the smallest L2 cache of a server core (512 KiB), as the kernel's copy
+/// of each train needs room beside it.
+const QUEUED_BYTES_MAX: usize = 256 << 10;
+
+impl Driver {
+    /// An empty buffer with room for the longest train. Through [`Driver::send_train`] it comes back to the driver, and is
+    /// used again when the kernel has sent it.
+    pub fn buffer(&mut self) -> Vec<u8> {
+        self.spare.take()
+    }
+
+    /// What one train may carry now: `segments` is 1 when the kernel has refused trains on all sockets.
+    pub fn train_limits(&self) -> TrainLimits {
+        self.trains.best()
+    }
+
+    /// Queues one datagram; it leaves with the next [`Driver::wait`], or earlier if the queue fills up.
+    ///
+    /// A payload that finds no slot is given back and counted. What the kernel does with the others is counted when it is
+    /// known; UDP may lose them after that.
+    pub fn send(&mut self, socket: SocketIndex, to: SocketAddr, payload: Vec<u8>) -> Result<(), Vec<u8>> {
+        self.queue(Outgoing::single(socket, to, payload))
+    }
+
+    /// Queues datagrams of `segment` bytes each, one behind the other in `bytes`; the last may be shorter. A `segment` of 0
+    /// is as long as `bytes`. They leave and are counted as by [`Driver::send`], all of them or none.
+    ///
+    /// What exceeds the [`TrainLimits`], or what the kernel refuses as a train, goes out in smaller trains or singly, in
+    /// the same order.
+    pub fn send_train(
+        &mut self,
+        socket: SocketIndex,
+        to: SocketAddr,
+        segment: usize,
+        bytes: Vec<u8>,
+    ) -> Result<(), Vec<u8>> {
+        self.queue(Outgoing::train(socket, to, segment, bytes))
+    }
+
+    fn queue(&mut self, outgoing: Outgoing) -> Result<(), Vec<u8>> {
+        self.try_queue(outgoing).map_err(|outgoing| {
+            self.counters.send_queue_full += outgoing.datagrams() as u64;
+            outgoing.bytes
+        })
+    }
+
+    fn try_queue(&mut self, outgoing: Outgoing) -> Result<(), Outgoing> {
+        if usize::from(outgoing.socket.get()) >= self.sockets.len() {
+            return Err(outgoing);
+        }
+        self.reclaim_if_due();
+        self.send_rest();
+        if !self.rest.is_empty() || !self.slots.has_free() {
+            return Err(outgoing);
+        }
+        let step = outgoing.step(self.trains.of(outgoing.socket));
+        if step >= outgoing.bytes.len() {
+            return self.launch(outgoing);
+        }
+        self.rest.push_back(Rest::new(outgoing, step));
+        self.send_rest();
+        Ok(())
+    }
+
+    fn launch(&mut self, outgoing: Outgoing) -> Result<(), Outgoing> {
+        let bytes = outgoing.bytes.len();
+        let slot = self.slots.claim(outgoing)?;
+        if !self.start(Operation::Send(slot)) {
+            return Err(self.slots.release(slot));
+        }
+        self.queued_bytes += bytes;
+        Ok(())
+    }
+
+    /// Goes on with trains that leave in several operations, as far as there are slots; [`Driver::reap`] finds the others.
+    pub(super) fn send_rest(&mut self) {
+        while !self.rest.is_empty() {
+            self.reclaim_if_due();
+            let Some(first) = self.rest.front().filter(|_| self.slots.has_free()) else { return };
+            let next = first.next(self.spare.take());
+            if let Err(next) = self.launch(next) {
+                self.spare.put(next.bytes);
+                return;
+            }
+            if self.rest.front_mut().is_some_and(Rest::advance)
+                && let Some(ended) = self.rest.pop_front()
+            {
+                self.spare.put(ended.into_bytes());
+            }
+        }
+    }
+
+    fn reclaim_if_due(&mut self) {
+        if !self.slots.has_free() || self.queued_bytes >= QUEUED_BYTES_MAX || self.ring.is_full() {
+            self.reclaim();
+        }
+    }
+
+    /// Lets the kernel end the sends that are queued. Receives are left for the next reap.
+    pub(super) fn reclaim(&mut self) {
+        // An error leaves no slot free, which the caller finds out, and comes back from the next wait. If all sends wait for
+        // room in a socket's buffer, there is nothing to submit and this costs no system call.
+        let _ = self.ring.submit_and_wait(Some(Duration::ZERO));
+        self.queued_bytes = 0;
+        while let Some(Completion { operation, result, .. }) = self.ring.next_send() {
+            if let Some(Operation::Send(slot)) = operation {
+                self.sent(slot, result);
+            }
+        }
+    }
+
+    /// A send has ended.
+    pub(super) fn sent(&mut self, slot: SlotIndex, result: i32) {
+        let outgoing = self.slots.release(slot);
+        let datagrams = outgoing.datagrams();
+        if result >= 0 {
+            self.taken(&outgoing, datagrams as u64);
+        } else if datagrams > 1
+            && let Some(refusal) = Refusal::of(-result, outgoing.segment())
+        {
+            self.counters.trains_refused += 1;
+            self.rest.push_back(Rest::singly(outgoing, refusal));
+            return;
+        } else {
+            self.counters.send_failed += datagrams as u64;
+        }
+        self.spare.put(outgoing.bytes);
+    }
+
+    fn taken(&mut self, outgoing: &Outgoing, datagrams: u64) {
+        self.counters.sent += datagrams;
+        if outgoing.origin != Origin::Single {
+            self.counters.train_datagrams.observe(datagrams);
+        }
+        if outgoing.origin == Origin::Refused(Refusal::Trains) && self.trains.switch_off(outgoing.socket) {
+            let address = self.sockets[usize::from(outgoing.socket.get())].local_addr().ok();
+            tracing::warn!(
+                ?address,
+                "the network interface refuses UDP_SEGMENT: datagrams of this socket are sent one by one from now on, at \
+                 several times the cost; switch on its checksum offload (`ethtool -K IFACE tx on`) and restart"
+            );
+        }
+    }
+}
