@@ -28,11 +28,23 @@ pub enum DropReason {
     ReceiveBuffersExhausted,
     /// A socket's receive buffer was full and the kernel dropped the datagram.
     SocketBufferFull,
+    /// retransmission_budget
+    RetransmissionBudget,
+    /// retransmission_repeated
+    RetransmissionRepeated,
+    /// retransmission_expired
+    RetransmissionExpired,
+    /// rtcp_replayed
+    RtcpReplayed,
+    /// awaiting_keyframe
+    AwaitingKeyframe,
+    /// too_late
+    TooLate,
 }
 
 impl DropReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [DropReason; 11] = [
+    pub const ALL: [DropReason; 17] = [
         DropReason::UnknownAddress,
         DropReason::UnknownUfrag,
         DropReason::NotMedia,
@@ -44,6 +56,12 @@ impl DropReason {
         DropReason::SendFailed,
         DropReason::ReceiveBuffersExhausted,
         DropReason::SocketBufferFull,
+        DropReason::RetransmissionBudget,
+        DropReason::RetransmissionRepeated,
+        DropReason::RetransmissionExpired,
+        DropReason::RtcpReplayed,
+        DropReason::AwaitingKeyframe,
+        DropReason::TooLate,
     ];
 
     /// The label value.
@@ -60,6 +78,12 @@ impl DropReason {
             DropReason::SendFailed => "send_failed",
             DropReason::ReceiveBuffersExhausted => "receive_buffers_exhausted",
             DropReason::SocketBufferFull => "socket_buffer_full",
+            DropReason::RetransmissionBudget => "retransmission_budget",
+            DropReason::RetransmissionRepeated => "retransmission_repeated",
+            DropReason::RetransmissionExpired => "retransmission_expired",
+            DropReason::RtcpReplayed => "rtcp_replayed",
+            DropReason::AwaitingKeyframe => "awaiting_keyframe",
+            DropReason::TooLate => "too_late",
         }
     }
 }

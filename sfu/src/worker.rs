@@ -4,6 +4,7 @@
 //! next wait return at once.
 
 use crate::control::protocol::{RequestId, SessionId, WorkerIndex};
+use crate::core::egress::{TrainLimits, Trains};
 use crate::core::forwarder::Forwarder;
 use crate::core::outbox::SessionEvent;
 use crate::core::plan::SessionPlan;
@@ -11,6 +12,7 @@ use crate::driver::{Driver, DriverError, SocketIndex, Waker};
 use crate::mesh::{Inbox, MeshPacket, WorkerSet};
 use crate::stats::{DropReason, WorkerSnapshot};
 use crossbeam::queue::SegQueue;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -100,7 +102,7 @@ impl Worker {
             self.mailbox(now);
             self.mesh_in(now);
             self.forwarder.handle_timeout(now, TIMERS_PER_TURN);
-            self.forwarder.fan_out(now);
+            self.forwarder.fan_out(now, &mut DriverTrains(&mut self.driver));
             self.hand_over()?;
             if self.forwarder.is_shut_down() && self.forwarder.out.events.is_empty() {
                 return Ok(());
@@ -174,16 +176,16 @@ impl Worker {
     fn hand_over(&mut self) -> Result<(), DriverError> {
         self.hand_to_mesh();
         self.hand_to_control();
-        if self.forwarder.out.transmits.is_empty() {
-            self.forwarder.forwarded.clear();
-            return Ok(());
-        }
         for transmit in self.forwarder.out.transmits.drain(..) {
             let socket = SocketIndex::new(transmit.socket as u16);
             // A datagram that found no slot is counted by the driver.
             let _ = self.driver.send(socket, transmit.to, transmit.contents);
         }
+        // No system call if nothing is queued.
         self.driver.wait(Some(Duration::ZERO))?;
+        if self.forwarder.forwarded.is_empty() {
+            return Ok(());
+        }
         let sent = Instant::now();
         for received in self.forwarder.forwarded.drain(..) {
             self.forwarder.meters.forward_latency.observe(sent.saturating_duration_since(received));
@@ -223,6 +225,24 @@ impl Worker {
             }
             self.forwarder.out.events.pop_front();
         }
+    }
+}
+
+/// The way of trains to the kernel.
+struct DriverTrains<'a>(&'a mut Driver);
+
+impl Trains for DriverTrains<'_> {
+    fn limits(&self) -> TrainLimits {
+        self.0.train_limits()
+    }
+
+    fn buffer(&mut self) -> Vec<u8> {
+        self.0.buffer()
+    }
+
+    fn send(&mut self, socket: usize, to: SocketAddr, segment: usize, datagrams: Vec<u8>) {
+        // What found no slot is counted by the driver.
+        let _ = self.0.send_train(SocketIndex::new(socket as u16), to, segment, datagrams);
     }
 }
 

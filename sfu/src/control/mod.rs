@@ -15,6 +15,7 @@ use self::protocol::{
 use self::thread::{WorkerFactory, WorkerHandle};
 use crate::config::{MediaConfig, ORPHAN_SECONDS, PROCESS_SESSIONS_MAX};
 use crate::core::identity::Identity;
+use crate::core::ntp::NtpClock;
 use crate::core::outbox::SessionEvent;
 use crate::core::plan::SessionPlan;
 use crate::driver::{Waker, probe};
@@ -24,7 +25,7 @@ use crate::stats::WorkerSnapshot;
 use crate::worker::{Command, FromWorker, Mesh};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -93,7 +94,13 @@ impl Control {
         let count = config.cores.len();
         let wakers = (0..count).map(|_| Waker::new()).collect::<Result<_, _>>()?;
         let mesh = Arc::new(Mesh { inboxes: (0..count).map(|_| Inbox::new()).collect(), wakers });
-        let factory = WorkerFactory { config, identity: Identity::generate()?, mesh, events };
+        let factory = WorkerFactory {
+            config,
+            identity: Identity::generate()?,
+            clock: NtpClock::new(Instant::now(), SystemTime::now()),
+            mesh,
+            events,
+        };
         let indices = (0..count as u16).map(WorkerIndex);
         let workers: Vec<WorkerHandle> =
             indices.map(|index| factory.start(index, false)).collect::<Result<_, _>>()?;

@@ -4,6 +4,7 @@ use super::protocol::WorkerIndex;
 use crate::config::MediaConfig;
 use crate::core::forwarder::Forwarder;
 use crate::core::identity::Identity;
+use crate::core::ntp::NtpClock;
 use crate::driver::{BufferSizes, Driver, DriverConfig, open_sockets};
 use crate::error::StartError;
 use crate::mesh::WorkerSet;
@@ -22,6 +23,8 @@ pub struct WorkerFactory {
     pub config: MediaConfig,
     /// The shared certificate.
     pub identity: Identity,
+    /// The wall clock that all workers share.
+    pub clock: NtpClock,
     /// Everybody's inboxes and wakers.
     pub mesh: Arc<Mesh>,
     /// Where workers report.
@@ -57,6 +60,7 @@ impl WorkerFactory {
             others: self.others(index),
             addresses: addresses.clone(),
             identity: self.identity.clone(),
+            clock: self.clock,
             mesh: Arc::clone(&self.mesh),
             mailbox: Arc::clone(&mailbox),
             events: self.events.clone(),
@@ -100,6 +104,7 @@ struct WorkerStart {
     others: WorkerSet,
     addresses: Vec<SocketAddr>,
     identity: Identity,
+    clock: NtpClock,
     mesh: Arc<Mesh>,
     mailbox: Arc<SegQueue<Command>>,
     events: mpsc::Sender<(WorkerIndex, FromWorker)>,
@@ -133,7 +138,8 @@ impl WorkerStart {
         // getrandom fails only where the kernel has no random source at all, and then the certificate failed before.
         let random =
             Box::new(|bytes: &mut [u8]| getrandom::fill(bytes).unwrap_or_else(|_| std::process::abort()));
-        let mut forwarder = Forwarder::new(self.index, self.others, self.addresses, self.identity, random);
+        let mut forwarder =
+            Forwarder::new(self.index, self.others, self.addresses, self.identity, random, self.clock);
         if self.is_restart {
             forwarder.announce_restart();
         }

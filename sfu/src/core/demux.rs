@@ -105,6 +105,7 @@ mod tests {
         message.extend(STUN_USERNAME.to_be_bytes());
         message.extend(u16::try_from(username.len()).unwrap().to_be_bytes());
         message.extend(username);
+        message.resize(message.len().next_multiple_of(4), 0);
         message
     }
 

@@ -19,12 +19,12 @@ const PADDING: u8 = 0x20;
 const EXTENSION: u8 = 0x10;
 const MARKER: u8 = 0x80;
 
-/// What one operation of the kernel may carry.
+/// What one send operation may carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrainLimits {
-    /// Datagrams; 1 where the kernel knows no trains.
+    /// Datagrams; 1 where trains do not work.
     pub segments: usize,
-    /// Bytes of all.
+    /// Bytes of all datagrams together, at most 65,507.
     pub bytes: usize,
 }
 
@@ -63,11 +63,18 @@ pub struct Sent {
     pub packets: u64,
     /// Their bytes, header, payload and authentication tag.
     pub bytes: u64,
+    /// Packets that could not be encrypted and were not sent.
+    pub unsealed: u64,
 }
 
 impl Egress<'_> {
     /// Sends `outgoing`, whose packets are in `packets`.
-    pub fn send(&mut self, packets: &[MediaPacket], mut outgoing: &[Outgoing], trains: &mut dyn Trains) -> Sent {
+    pub fn send(
+        &mut self,
+        packets: &[MediaPacket],
+        mut outgoing: &[Outgoing],
+        trains: &mut dyn Trains,
+    ) -> Sent {
         let (limits, mut sent) = (trains.limits(), Sent::default());
         while !outgoing.is_empty() {
             let train = self.next_train(packets, outgoing, limits);
@@ -77,9 +84,10 @@ impl Egress<'_> {
             for (index, out) in members.iter().enumerate() {
                 let last = index + 1 == members.len();
                 let pad_to = if last { 0 } else { train.segment };
-                self.write(&mut buffer, &packets[out.packet], out, pad_to);
+                let sealed = self.write(&mut buffer, &packets[out.packet], out, pad_to);
+                sent.packets += u64::from(sealed);
+                sent.unsealed += u64::from(!sealed);
             }
-            sent.packets += members.len() as u64;
             sent.bytes += buffer.len() as u64;
             trains.send(self.path.0, self.path.1, train.segment, buffer);
         }
@@ -112,11 +120,11 @@ impl Egress<'_> {
         }
     }
 
-    /// Appends one sealed packet, padded to `pad_to` bytes if it is shorter.
-    fn write(&mut self, buffer: &mut Vec<u8>, packet: &MediaPacket, out: &Outgoing, pad_to: usize) {
+    /// Appends one sealed packet, padded to `pad_to` bytes if it is shorter; false if it could not be sealed.
+    fn write(&mut self, buffer: &mut Vec<u8>, packet: &MediaPacket, out: &Outgoing, pad_to: usize) -> bool {
         let start = buffer.len();
         *self.transport_sequence = self.transport_sequence.wrapping_add(1);
-        let Some(track) = &self.tracks[packet.header.kind() as usize] else { return };
+        let Some(track) = &self.tracks[packet.header.kind() as usize] else { return false };
         let (ssrc, index, pt) = match out.rtx() {
             Some((pt, sequence)) => (track.rtx.unwrap_or(track.ssrc), sequence, pt),
             None => (track.ssrc, out.sequence, out.payload.pt),
@@ -141,13 +149,17 @@ impl Egress<'_> {
             buffer.resize(buffer.len() + padding - 1, 0);
             buffer.push(padding as u8);
         }
-        self.sealer.seal(buffer, start, header, ssrc.0, index);
+        if self.sealer.seal(buffer, start, header, ssrc.0, index).is_err() {
+            buffer.truncate(start);
+            return false;
+        }
         if let Some(track) = &mut self.tracks[packet.header.kind() as usize]
             && out.occasion == Occasion::First
         {
             track.packets_sent += 1;
             track.octets_sent += packet.payload.len() as u64;
         }
+        true
     }
 }
 

@@ -36,7 +36,9 @@ impl ExtensionIds {
     }
 
     fn passes(&self, id: u8) -> Option<Extension> {
-        Extension::ALL.into_iter().find(|&extension| extension.passes_through() && self.get(extension) == Some(id))
+        Extension::ALL
+            .into_iter()
+            .find(|&extension| extension.passes_through() && self.get(extension) == Some(id))
     }
 }
 
@@ -163,7 +165,9 @@ impl Extensions<'_> {
     pub fn bytes(&self) -> usize {
         let two_byte = self.needs_two_byte_form();
         let mut bytes = 0;
-        self.each(|_, data| bytes += if two_byte { 2 + data.len() } else { one_byte_form(data).map_or(0, |_| 1 + data.len()) });
+        self.each(|_, data| {
+            bytes += if two_byte { 2 + data.len() } else { one_byte_form(data).map_or(0, |_| 1 + data.len()) }
+        });
         if bytes == 0 { 0 } else { 4 + bytes.next_multiple_of(4) }
     }
 
@@ -186,7 +190,8 @@ impl Extensions<'_> {
 
     fn needs_two_byte_form(&self) -> bool {
         let wanted = |kind: usize| self.ids.0[kind] != 0;
-        self.allow_mixed && self.passing.iter().any(|(kind, data)| wanted(kind) && one_byte_form(data).is_none())
+        self.allow_mixed
+            && self.passing.iter().any(|(kind, data)| wanted(kind) && one_byte_form(data).is_none())
     }
 
     fn each(&self, mut element: impl FnMut(u8, &[u8])) {
@@ -248,20 +253,21 @@ mod tests {
         packet
     }
 
-    const FROM: &[(u8, Extension)] = &[(1, Extension::AudioLevel), (2, Extension::Mid), (3, Extension::DependencyDescriptor)];
-    const TO: &[(u8, Extension)] = &[(9, Extension::AudioLevel), (5, Extension::Mid), (7, Extension::DependencyDescriptor)];
+    const FROM: &[(u8, Extension)] =
+        &[(1, Extension::AudioLevel), (2, Extension::Mid), (3, Extension::DependencyDescriptor)];
+    const TO: &[(u8, Extension)] =
+        &[(9, Extension::AudioLevel), (5, Extension::Mid), (7, Extension::DependencyDescriptor)];
 
-    fn written(ids: &[(u8, Extension)], change: impl FnOnce(&mut Extensions<'_>)) -> Vec<u8> {
-        let ids = ExtensionIds::of(&section(ids));
-        let mut extensions = Extensions {
+    fn written(to: &[(u8, Extension)], allow_mixed: bool, passing: &PassThrough) -> Vec<u8> {
+        let ids = ExtensionIds::of(&section(to));
+        let extensions = Extensions {
             ids: &ids,
-            allow_mixed: false,
-            mid: None,
-            abs_send_time: None,
-            transport_sequence: None,
-            passing: &PassThrough::EMPTY,
+            allow_mixed,
+            mid: Some(b"v"),
+            abs_send_time: Some([1, 2, 3]),
+            transport_sequence: Some([4, 5]),
+            passing,
         };
-        change(&mut extensions);
         let mut out = vec![];
         extensions.write(&mut out);
         assert_eq!(out.len(), extensions.bytes(), "the size is known before");
@@ -272,8 +278,7 @@ mod tests {
     fn what_passes_through_takes_the_viewers_id_and_the_rest_is_written_anew() {
         let arrived = packet(ONE_BYTE_FORM, &[0x10, 0x83, 0x20, b'x', 0x41, 1, 2, 0]);
         let passing = PassThrough::read(&arrived, &ExtensionIds::of(&section(FROM)));
-        let out = written(TO, |extensions| (extensions.mid, extensions.passing) = (Some(b"v"), &passing));
-        assert_eq!(out, [0xbe, 0xde, 0, 1, 0x50, b'v', 0x90, 0x83]);
+        assert_eq!(written(TO, false, &passing), [0xbe, 0xde, 0, 1, 0x50, b'v', 0x90, 0x83]);
     }
 
     #[test]
@@ -283,21 +288,18 @@ mod tests {
         block.extend([0, 0]);
         let arrived = packet(TWO_BYTE_FORM, &block);
         let passing = PassThrough::read(&arrived, &ExtensionIds::of(&section(FROM)));
-        let out = written(TO, |extensions| (extensions.allow_mixed, extensions.passing) = (true, &passing));
+        let to = &[(7, Extension::DependencyDescriptor)];
+        let out = written(to, true, &passing);
         assert_eq!(out[..6], [0x10, 0, 0, 6, 7, 20]);
         assert_eq!(out[6..26], [7; 20]);
-        let out = written(TO, |extensions| extensions.passing = &passing);
+        let out = written(to, false, &passing);
         assert!(out.is_empty(), "no block is better than an empty one: {out:?}");
     }
 
     #[test]
     fn our_own_elements_are_written_where_the_viewer_asked_for_them() {
-        let ids = [(3, Extension::AbsSendTime), (4, Extension::TransportCc)];
-        let out = written(&ids, |extensions| {
-            extensions.mid = Some(b"v");
-            extensions.abs_send_time = Some([1, 2, 3]);
-            extensions.transport_sequence = Some([4, 5]);
-        });
+        let to = [(3, Extension::AbsSendTime), (4, Extension::TransportCc)];
+        let out = written(&to, false, &PassThrough::EMPTY);
         assert_eq!(out, [0xbe, 0xde, 0, 2, 0x32, 1, 2, 3, 0x41, 4, 5, 0]);
     }
 

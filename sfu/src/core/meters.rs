@@ -1,5 +1,6 @@
 //! The counters of a worker while it runs. Plain fields, no atomics: only the worker touches them.
 
+use super::egress::Sent;
 use crate::stats::{DropReason, HistogramSnapshot, JoinPhase, WorkerSnapshot};
 use std::time::Duration;
 
@@ -57,6 +58,13 @@ impl Meters {
     /// Counts a drop.
     pub fn dropped(&mut self, reason: DropReason, count: u64) {
         self.counters.dropped[reason as usize] += count;
+    }
+
+    /// Counts what was sent to a viewer.
+    pub fn sent(&mut self, sent: Sent) {
+        self.counters.rtp_packets_out += sent.packets;
+        self.counters.rtp_bytes_out += sent.bytes;
+        self.dropped(DropReason::SendFailed, sent.unsealed);
     }
 
     /// A viewer reached a phase of its join.

@@ -21,6 +21,7 @@ pub mod receive_log;
 pub mod reports;
 pub mod retransmission;
 pub mod rewrite;
+pub mod rtcp;
 pub mod session;
 pub mod srtp;
 pub mod store;

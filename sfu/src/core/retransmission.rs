@@ -51,7 +51,13 @@ impl Default for Retransmissions {
 
 impl Retransmissions {
     /// The viewer wants a packet again.
-    pub fn request(&mut self, now: Instant, rtt: Option<Duration>, kind: MediaKind, sequence: u16) -> Request {
+    pub fn request(
+        &mut self,
+        now: Instant,
+        rtt: Option<Duration>,
+        kind: MediaKind,
+        sequence: u16,
+    ) -> Request {
         if self.wanted.len() >= WANTED_MAX {
             return Request::TooMany;
         }

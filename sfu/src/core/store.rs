@@ -62,9 +62,9 @@ impl PacketStore {
         while let Some(oldest) = self.packets.front() {
             let too_many = self.bytes > BYTES_MAX || self.packets.len() as u64 > SPAN_MAX;
             let needed = self.keyframe == Some(self.first);
-            let old = oldest.as_ref().is_none_or(|packet| {
-                now.saturating_duration_since(packet.header.received) > KEPT_FOR
-            });
+            let old = oldest
+                .as_ref()
+                .is_none_or(|packet| now.saturating_duration_since(packet.header.received) > KEPT_FOR);
             if !too_many && (needed || !old) {
                 return;
             }

@@ -56,6 +56,8 @@ impl Stream {
 /// What the fan-out borrows from a stream for a turn.
 #[derive(Debug)]
 pub struct Serving {
+    /// Whose it is.
+    pub stream: StreamId,
     /// The packets of this turn.
     pub packets: Vec<MediaPacket>,
     /// The recent packets, these among them.
@@ -103,6 +105,11 @@ impl Streams {
         self.by_id.get_mut(&id)
     }
 
+    /// The same, to read.
+    pub fn get(&self, id: StreamId) -> Option<&Stream> {
+        self.by_id.get(&id)
+    }
+
     /// Forgets the stream if nothing needs it.
     pub fn tidy(&mut self, id: StreamId) {
         if self.by_id.get(&id).is_some_and(Stream::is_unused) {
@@ -135,6 +142,7 @@ impl Streams {
         let first = stream.first_viewer.checked_rem(viewers.len()).unwrap_or(0);
         stream.first_viewer = first + 1;
         Some(Serving {
+            stream: id,
             packets: std::mem::take(&mut stream.pending),
             stores: std::mem::take(&mut stream.stores),
             live_since: stream.live_since,
@@ -144,8 +152,8 @@ impl Streams {
     }
 
     /// Takes back what was lent, of the viewers those that still live; true if all have left.
-    pub fn end_serving(&mut self, id: StreamId, serving: Serving, lives: impl Fn(&usize) -> bool) -> bool {
-        let Some(stream) = self.by_id.get_mut(&id) else { return false };
+    pub fn end_serving(&mut self, serving: Serving, lives: impl Fn(&usize) -> bool) -> bool {
+        let Some(stream) = self.by_id.get_mut(&serving.stream) else { return false };
         let Serving { mut packets, stores, mut viewers, .. } = serving;
         let had_viewers = !viewers.is_empty();
         viewers.retain(lives);

@@ -3,7 +3,7 @@
 use super::codec::{Codec, MediaKind};
 use super::egress::{Egress, Sent, Trains};
 use super::extensions::ExtensionIds;
-use super::ntp::NtpTime;
+use super::ntp::{NtpClock, NtpTime};
 use super::packet::MediaPacket;
 use super::plan::{MediaSection, Payload, PayloadType, SessionPlan, Ssrc};
 use super::reports::Reports;
@@ -11,6 +11,7 @@ use super::retransmission::Retransmissions;
 use super::rewrite::RtpRewriter;
 use super::srtp::{MasterKeys, RtpSealer};
 use super::store::PacketStore;
+use crate::stats::JoinPhase;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use str0m_proto::crypto::SrtpProvider;
@@ -37,10 +38,8 @@ pub struct Viewer {
     pub reports: Box<Reports>,
     /// When its session was made.
     pub created: Instant,
-    /// The first packet has been sent.
-    pub first_packet_sent: bool,
-    /// The same for a key frame of video.
-    pub first_keyframe_sent: bool,
+    first_packet_sent: bool,
+    first_keyframe_sent: bool,
 }
 
 /// One of the viewer's m-sections.
@@ -144,7 +143,8 @@ impl Viewer {
         path: (usize, SocketAddr),
         mut first_sequence: impl FnMut() -> u16,
     ) -> Option<Viewer> {
-        let mut track = |kind| plan.section(kind).and_then(|section| Track::new(now, section, &mut first_sequence));
+        let mut track =
+            |kind| plan.section(kind).and_then(|section| Track::new(now, section, &mut first_sequence));
         Some(Viewer {
             sealer: RtpSealer::new(keys, crypto)?,
             path,
@@ -207,12 +207,19 @@ impl Viewer {
     }
 
     /// Numbers the packets of this turn for this viewer.
-    pub fn number(&mut self, now: Instant, packets: &[MediaPacket], outgoing: &mut Vec<Outgoing>) -> Withheld {
+    pub fn number(
+        &mut self,
+        now: Instant,
+        packets: &[MediaPacket],
+        outgoing: &mut Vec<Outgoing>,
+    ) -> Withheld {
         let mut withheld = Withheld::default();
         // Video first: a shorter audio packet may then ride at the end of its train.
         for kind in [MediaKind::Video, MediaKind::Audio] {
             let Some(track) = &mut self.tracks[kind as usize] else { continue };
-            for (index, packet) in packets.iter().enumerate().filter(|(_, packet)| packet.header.kind() == kind) {
+            for (index, packet) in
+                packets.iter().enumerate().filter(|(_, packet)| packet.header.kind() == kind)
+            {
                 match track.number(now, index, packet) {
                     Numbered::Out(out) => outgoing.push(out),
                     Numbered::TooOld => withheld.too_old += 1,
@@ -266,6 +273,35 @@ impl Viewer {
             transport_sequence: &mut self.transport_sequence,
         };
         egress.send(packets, outgoing, trains)
+    }
+
+    /// Sends a sender report if one is due.
+    pub fn report(&mut self, now: Instant, clock: &NtpClock, trains: &mut dyn Trains) {
+        if !self.reports.is_due(now) {
+            return;
+        }
+        let mut buffer = trains.buffer();
+        // Without its reports a viewer still plays.
+        if self.reports.write(now, clock, self.tracks.iter().flatten(), &mut buffer).is_ok() {
+            trains.send(self.path.0, self.path.1, buffer.len(), buffer);
+        }
+    }
+
+    /// The phases of the join that these packets, now sent, complete.
+    pub fn phases_reached(
+        &mut self,
+        packets: &[MediaPacket],
+        outgoing: &[Outgoing],
+    ) -> impl Iterator<Item = JoinPhase> + use<> {
+        let first_packet = !std::mem::replace(&mut self.first_packet_sent, true);
+        let keyframe = !self.first_keyframe_sent
+            && outgoing
+                .iter()
+                .map(|out| &packets[out.packet].header)
+                .any(|header| header.keyframe && header.kind() == MediaKind::Video);
+        self.first_keyframe_sent |= keyframe;
+        let first_packet = first_packet.then_some(JoinPhase::FirstPacket);
+        first_packet.into_iter().chain(keyframe.then_some(JoinPhase::FirstKeyframe))
     }
 }
 
@@ -353,7 +389,8 @@ impl Track {
         if self.rewriter.source() != Some(header.source) {
             self.rewriter.switch(header, header.timestamp, now);
         }
-        let Some((sequence, timestamp)) = self.rewriter.rewrite(header.sequence, header.timestamp, now) else {
+        let Some((sequence, timestamp)) = self.rewriter.rewrite(header.sequence, header.timestamp, now)
+        else {
             return Numbered::TooOld;
         };
         self.newest = Some((timestamp, header.captured, header.source.codec.clock_rate()));

@@ -17,14 +17,7 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(1);
 /// A segment that fits every path: the smallest MTU of IPv6 (RFC 8200 section 5) less the headers of IPv6 and UDP.
 const SEGMENT_FITS_ALWAYS: usize = 1280 - 40 - 8;
 
-/// What one send operation may carry, as probed at start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TrainLimits {
-    /// Datagrams; 1 where trains do not work.
-    pub segments: usize,
-    /// Bytes of all datagrams together, at most 65,507.
-    pub bytes: usize,
-}
+pub use crate::core::egress::TrainLimits;
 
 impl TrainLimits {
     /// Datagrams leave one by one.

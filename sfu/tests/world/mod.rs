@@ -4,12 +4,13 @@ use crate::plans::{MID_ID, PT, RTX_PT};
 use sfu::control::protocol::{RequestId, SessionId, WorkerIndex};
 use sfu::core::forwarder::Forwarder;
 use sfu::core::identity::Identity;
+use sfu::core::ntp::NtpClock;
 use sfu::core::outbox::{SessionEvent, Transmit};
 use sfu::core::plan::{DtlsRole, RemoteTransport, Role, SessionPlan};
 use sfu::mesh::{MeshPacket, WorkerSet};
 use sfu::stats::{DropReason, WorkerSnapshot};
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 use str0m::config::Fingerprint;
 use str0m::format::{Codec as Str0mCodec, FormatParams};
 use str0m::ice::{IceCreds, StunMessageBuilder, TransId};
@@ -205,6 +206,8 @@ impl World {
     /// Workers without sessions.
     pub fn new(count: u16) -> World {
         let identity = Identity::generate().unwrap();
+        let now = Instant::now();
+        let clock = NtpClock::new(now, UNIX_EPOCH + Duration::from_secs(1_800_000_000));
         let worker = |index: u16| {
             let mut others = WorkerSet::default();
             (0..count).filter(|other| *other != index).for_each(|other| others.insert(WorkerIndex(other)));
@@ -217,10 +220,17 @@ impl World {
                 }
             };
             let socket = server_address(usize::from(index));
-            Forwarder::new(WorkerIndex(index), others, vec![socket], identity.clone(), Box::new(random))
+            Forwarder::new(
+                WorkerIndex(index),
+                others,
+                vec![socket],
+                identity.clone(),
+                Box::new(random),
+                clock,
+            )
         };
         World {
-            now: Instant::now(),
+            now,
             workers: (0..count).map(worker).collect(),
             seats: vec![],
             events: vec![],
@@ -290,7 +300,9 @@ impl World {
     fn turn(&mut self) {
         for worker in &mut self.workers {
             worker.handle_timeout(self.now, usize::MAX);
-            worker.fan_out(self.now);
+            let mut trains = Vec::new();
+            worker.fan_out(self.now, &mut trains);
+            worker.out.transmits.extend(trains);
             self.events.extend(worker.out.events.drain(..));
         }
     }

@@ -2,13 +2,13 @@
 
 use super::Forwarder;
 use crate::control::protocol::{EndReason, WorkerIndex};
-use crate::core::codec::MediaKind;
+use crate::core::egress::Trains;
 use crate::core::packet::MediaPacket;
 use crate::core::plan::StreamId;
-use crate::core::session::{RoleState, Session};
-use crate::core::viewer::Forwarded;
+use crate::core::session::RoleState;
+use crate::core::streams::Serving;
 use crate::mesh::Signal;
-use crate::stats::{DropReason, JoinPhase};
+use crate::stats::DropReason;
 use std::time::Instant;
 
 impl Forwarder {
@@ -49,7 +49,7 @@ impl Forwarder {
         for id in std::mem::take(&mut self.streams.busy) {
             let Some(serving) = self.streams.begin_serving(id) else { continue };
             for slot in serving.viewers() {
-                self.caught(now, slot, |core| core.serve(now, slot, &serving, trains));
+                self.caught(slot, |core| core.serve(now, slot, &serving, trains));
             }
             if serving.viewers().next().is_some() {
                 self.forwarded.extend(serving.packets.iter().map(|packet| packet.header.received));
@@ -58,13 +58,13 @@ impl Forwarder {
             let lives = |slot: &usize| {
                 sessions.get(*slot).is_some_and(|session| session.plan.stream == id && session.is_connected())
             };
-            if self.streams.end_serving(id, serving, lives) {
+            if self.streams.end_serving(serving, lives) {
                 self.broadcast(Signal::Unsubscribe(id));
                 self.streams.tidy(id);
             }
         }
         for slot in std::mem::take(&mut self.to_retransmit) {
-            self.caught(now, slot, |core| core.retransmit(now, slot, trains));
+            self.caught(slot, |core| core.retransmit(now, slot, trains));
         }
     }
 
@@ -82,24 +82,26 @@ impl Forwarder {
             viewer.retransmissions.earn(sent.bytes as usize);
             viewer.report(now, &self.clock, trains);
             self.meters.sent(sent);
-            let phases = viewer.phases_reached(packets, &self.outgoing);
             // A viewer who came first waits for the publisher, which is no delay of ours.
             let after = now.saturating_duration_since(viewer.created.max(serving.live_since.unwrap_or(now)));
-            phases.for_each(|phase| self.meters.joined(phase, after));
+            for phase in viewer.phases_reached(packets, &self.outgoing) {
+                self.meters.joined(phase, after);
+            }
         }
         self.meters.dropped(DropReason::AwaitingKeyframe, awaiting);
         self.meters.dropped(DropReason::TooLate, withheld.too_old);
         if withheld.codec_mismatch {
             self.close(now, slot, EndReason::CodecMismatch);
-        } else if awaiting > 0 && let Some(packet) = packets_of(serving) {
-            self.want_keyframe(now, packet.header.stream);
+        } else if awaiting > 0 {
+            self.want_keyframe(now, serving.stream);
         }
     }
 
     /// Sends a viewer again what it asked for.
     fn retransmit(&mut self, now: Instant, slot: usize, trains: &mut dyn Trains) {
         let Some(Some(viewer)) = self.viewers.get_mut(slot) else { return };
-        let Some(stream) = self.sessions.get(slot).and_then(|session| self.streams.get(session.plan.stream)) else {
+        let Some(stream) = self.sessions.get(slot).and_then(|session| self.streams.get(session.plan.stream))
+        else {
             return;
         };
         self.gathered.clear();

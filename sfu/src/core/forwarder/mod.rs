@@ -1,22 +1,28 @@
 //! One worker's sessions and streams, without sockets, threads or clocks: the sans-IO core that `worker.rs` drives
 //! and that tests drive with virtual time.
 //!
-//! Here: the lives of sessions. `ingress.rs`: datagrams in. `fan_out.rs`: packets out.
+//! Here: the lives of sessions. `ingress.rs`: datagrams in. `fan_out.rs`: packets out. `feedback.rs`: viewers' RTCP.
 
 mod fan_out;
+mod feedback;
 mod ingress;
 
 use crate::config::SESSIONS_MAX;
 use crate::control::protocol::{CreateError, Created, EndReason, RequestId, SessionId, WorkerIndex};
-use crate::core::demux;
+use crate::core::codec::MediaKind;
+use crate::core::demux::{self, DatagramKind};
+use crate::core::extensions::PassThrough;
 use crate::core::identity::Identity;
 use crate::core::meters::Meters;
+use crate::core::ntp::NtpClock;
 use crate::core::outbox::{Outbox, SessionEvent, Transmit};
+use crate::core::packet::MediaPacket;
 use crate::core::peer::{Drained, Local};
 use crate::core::plan::{Role, SessionPlan};
 use crate::core::session::{DISCONNECTED_TIMEOUT, Life, RoleState, Session};
-use crate::core::srtp::{MasterKeys, PeerRtp};
+use crate::core::srtp::MasterKeys;
 use crate::core::streams::Streams;
+use crate::core::viewer::{Outgoing, Viewer};
 use crate::mesh::{Signal, WorkerSet};
 use crate::stats::{DropReason, JoinPhase, WorkerSnapshot};
 use slab::Slab;
@@ -40,12 +46,25 @@ pub struct Forwarder {
     sockets: Vec<SocketAddr>,
     identity: Identity,
     random: Random,
+    clock: NtpClock,
     sessions: Slab<Session>,
+    /// Connected viewers by the slot of their session: all that the fan-out touches, without the rest of the session between.
+    viewers: Vec<Option<Viewer>>,
     next_generation: u32,
     addresses: HashMap<(usize, SocketAddr), usize>,
     streams: Streams,
     timers: BinaryHeap<Reverse<(Instant, usize, u32)>>,
     drained: Drained,
+    /// Header extensions of the packet that str0m is decrypting.
+    arriving: PassThrough,
+    /// Viewers who asked for packets again in this turn.
+    to_retransmit: Vec<usize>,
+    /// What one viewer is sent; emptied for the next.
+    outgoing: Vec<Outgoing>,
+    /// The packets of a viewer who is not sent those of the turn.
+    gathered: Vec<MediaPacket>,
+    /// A viewer's RTCP in clear.
+    rtcp: Vec<u8>,
     closing: bool,
     /// What must leave after each turn.
     pub out: Outbox,
@@ -63,6 +82,7 @@ impl Forwarder {
         sockets: Vec<SocketAddr>,
         identity: Identity,
         random: Random,
+        clock: NtpClock,
     ) -> Forwarder {
         Forwarder {
             worker,
@@ -70,12 +90,19 @@ impl Forwarder {
             sockets,
             identity,
             random,
+            clock,
             sessions: Slab::new(),
+            viewers: Vec::new(),
             next_generation: 0,
             addresses: HashMap::new(),
             streams: Streams::default(),
             timers: BinaryHeap::new(),
             drained: Drained::default(),
+            arriving: PassThrough::EMPTY,
+            to_retransmit: Vec::new(),
+            outgoing: Vec::new(),
+            gathered: Vec::new(),
+            rtcp: Vec::new(),
             closing: false,
             out: Outbox::default(),
             meters: Meters::new(),
@@ -111,15 +138,9 @@ impl Forwarder {
             ufrag: demux::ufrag(id, u32::from_be_bytes(tag)),
             pass: format!("{:032x}", u128::from_be_bytes(secret)),
         };
-        let random = &mut self.random;
-        let mut first_sequence = || {
-            let mut bytes = [0; 2];
-            random(&mut bytes);
-            u16::from_be_bytes(bytes)
-        };
         let local = Local { identity: &self.identity, creds: &creds, addresses: &self.sockets };
         let drained = &mut self.drained;
-        let build = || Session::new(now, id, plan, local, &mut first_sequence, drained);
+        let build = || Session::new(now, id, plan, local, drained);
         // str0m checks what it is given with assertions, so a plan that it refuses may arrive as a panic.
         let Ok(Ok(session)) = catch_unwind(AssertUnwindSafe(build)) else {
             // What it left must not go out with the next session's.
@@ -155,6 +176,7 @@ impl Forwarder {
 
     fn close(&mut self, now: Instant, slot: usize, reason: EndReason) {
         self.guarded(now, slot, |core| {
+            core.say_bye(slot);
             core.detach(slot);
             if let Some(session) = core.sessions.get_mut(slot) {
                 session.close(now, reason, &mut core.drained);
@@ -205,11 +227,15 @@ impl Forwarder {
     /// Runs `act` on a session and settles it. A panic in it, most likely an assertion of str0m about odd input,
     /// costs this session only.
     fn guarded(&mut self, now: Instant, slot: usize, act: impl FnOnce(&mut Forwarder)) {
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            act(self);
-            self.settle(now, slot);
-        }));
-        if outcome.is_err() {
+        self.caught(slot, |core| {
+            act(core);
+            core.settle(now, slot);
+        });
+    }
+
+    /// The same for what leaves nothing to settle.
+    fn caught(&mut self, slot: usize, act: impl FnOnce(&mut Forwarder)) {
+        if catch_unwind(AssertUnwindSafe(|| act(self))).is_err() {
             self.drained = Drained::default();
             drop(MasterKeys::take());
             self.remove(slot, EndReason::Fault);
@@ -221,7 +247,7 @@ impl Forwarder {
         if let Some(keys) = MasterKeys::take()
             && let Some(session) = self.sessions.get_mut(slot)
         {
-            session.peer_rtp = PeerRtp::new(&keys, self.identity.provider.srtp_provider);
+            session.set_keys(keys, self.identity.provider.srtp_provider);
         }
         loop {
             self.hand_over(slot);
@@ -250,20 +276,16 @@ impl Forwarder {
     }
 
     fn hand_over(&mut self, slot: usize) {
-        let viewer = self.sessions.get(slot).and_then(|session| match &session.role {
-            RoleState::Viewer(viewer) => Some(viewer),
-            RoleState::Publisher(_) => None,
-        });
         for transmit in self.drained.transmits.drain(..) {
             let Some(socket) = self.sockets.iter().position(|address| *address == transmit.source) else {
                 self.meters.dropped(DropReason::SendFailed, 1);
                 continue;
             };
             let contents = Vec::from(transmit.contents);
-            if let Some(again) = viewer.and_then(|viewer| viewer.is_retransmission(&contents)) {
-                self.meters.counters.rtp_packets_out += 1;
-                self.meters.counters.rtp_bytes_out += contents.len() as u64;
-                self.meters.counters.retransmitted_packets += u64::from(again);
+            if let Some(session) = self.sessions.get_mut(slot)
+                && DatagramKind::of(&contents) == Some(DatagramKind::Dtls)
+            {
+                session.path.get_or_insert((socket, transmit.destination));
             }
             self.out.transmits.push(Transmit { socket, to: transmit.destination, contents });
         }
@@ -292,10 +314,6 @@ impl Forwarder {
                 _ => {}
             },
             Event::RtpPacket(rtp) => self.published(now, slot, rtp),
-            Event::KeyframeRequest(_) => {
-                let stream = session.plan.stream;
-                self.want_keyframe(now, stream);
-            }
             _ => {}
         }
     }
@@ -316,17 +334,46 @@ impl Forwarder {
                 }
                 self.streams.entry(stream).publishers.push(slot);
             }
-            Role::Viewer => {
-                let after = now.saturating_duration_since(session.created);
-                self.meters.joined(JoinPhase::Dtls, after);
-                let viewers = &mut self.streams.entry(stream).viewers;
-                viewers.push(slot);
-                if viewers.len() == 1 {
-                    self.broadcast(Signal::Subscribe(stream));
-                }
-                self.want_keyframe(now, stream);
-            }
+            Role::Viewer => self.seat(now, slot),
         }
+    }
+
+    /// A connected viewer takes its place among the stream's viewers.
+    fn seat(&mut self, now: Instant, slot: usize) {
+        let Some(viewer) = self.new_viewer(slot) else {
+            return self.close(now, slot, EndReason::DtlsFailed);
+        };
+        let Some(session) = self.sessions.get(slot) else { return };
+        let stream = session.plan.stream;
+        self.meters.joined(JoinPhase::Dtls, now.saturating_duration_since(session.created));
+        if self.viewers.len() <= slot {
+            self.viewers.resize_with(slot + 1, || None);
+        }
+        self.viewers[slot] = Some(viewer);
+        let entry = self.streams.entry(stream);
+        entry.viewers.push(slot);
+        let is_first = entry.viewers.len() == 1;
+        let may_start = entry.stores[MediaKind::Video as usize].newest_keyframe().is_some();
+        if is_first {
+            self.broadcast(Signal::Subscribe(stream));
+        }
+        if !may_start {
+            self.want_keyframe(now, stream);
+        }
+    }
+
+    /// `None` if DTLS chose an SRTP profile that is not ours.
+    fn new_viewer(&mut self, slot: usize) -> Option<Viewer> {
+        let session = self.sessions.get_mut(slot)?;
+        let keys = session.keys.take()?;
+        let crypto = self.identity.provider.srtp_provider;
+        let random = &mut self.random;
+        let first_sequence = || {
+            let mut bytes = [0; 2];
+            random(&mut bytes);
+            u16::from_be_bytes(bytes)
+        };
+        Viewer::new(session.created, &session.plan, (&keys, crypto), session.path?, first_sequence)
     }
 
     /// Takes a session out of its stream.
@@ -344,6 +391,9 @@ impl Forwarder {
             return;
         }
         self.detach(slot);
+        if let Some(viewer) = self.viewers.get_mut(slot) {
+            *viewer = None;
+        }
         let session = self.sessions.remove(slot);
         *self.sessions_of(session.plan.role) -= 1;
         for address in &session.addresses {
