@@ -31,6 +31,9 @@ pub enum Error {
         /// The step that failed.
         why: String,
     },
+    /// A connected `Rtc` refused to send.
+    #[error("str0m refused to send ({0}): the figure would be of something else, check its version")]
+    Str0m(String),
     /// The egress did not send what it should have: a figure would be of something else.
     #[error("{case} sent {sent} packets instead of {expected} of full size: run `cargo test -p sfu`")]
     Missing {

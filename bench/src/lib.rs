@@ -9,6 +9,7 @@
 pub mod client;
 pub mod clock;
 pub mod egress;
+pub mod endpoint;
 pub mod error;
 pub mod inputs;
 pub mod io;

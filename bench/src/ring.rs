@@ -79,9 +79,9 @@ impl SendRing {
         })
     }
 
-    /// Whether the batch is complete: the next [`SendRing::push`] would flush first.
-    pub fn is_full(&self) -> bool {
-        self.free.is_empty()
+    /// Sends that are queued or with the kernel. When they are as many as the ring holds, [`SendRing::push`] flushes first.
+    pub fn in_flight(&self) -> usize {
+        self.slots.len() - self.free.len()
     }
 
     /// Queues a send; it leaves with the next [`SendRing::flush`].
@@ -124,8 +124,9 @@ impl SendRing {
         self.failed
     }
 
-    fn in_flight(&self) -> usize {
-        self.slots.len() - self.free.len()
+    /// Capacity of the buffers that wait for [`SendRing::buffer`]. Grows only while buffers are allocated.
+    pub fn spare_bytes(&self) -> usize {
+        self.spare.iter().map(Vec::capacity).sum()
     }
 
     fn reap(&mut self) {

@@ -63,7 +63,7 @@ fn io_quick_times_every_method_in_both_directions() {
 #[test]
 fn egress_quick_puts_the_floors_beside_the_server() {
     let (report, page, table) = run("egress", &["egress", "--viewers", "10,40", "--frames", "1,8"]);
-    assert_eq!(report.egress.len(), 2 * 2 * 3);
+    assert_eq!(report.egress.len(), 2 * 2 * 4);
     for row in &report.egress {
         assert!(row.user_ns.median > 0.0 && row.kernel_ns.median > 0.0 && row.delivered > 0.0, "{row:?}");
         assert!(row.total_ns.median > row.user_ns.median, "{row:?}");

@@ -5,15 +5,18 @@
 
 mod floor;
 mod per_viewer;
+mod ring;
+mod server;
 
 use crate::clock::{Spent, Split, ThreadClock};
 use crate::error::Error;
 use crate::inputs::{DATAGRAM_BYTES, PAYLOAD_BYTES};
 use crate::sink::{Sink, SinkKind};
 use crate::stats::Figure;
-use floor::{FloorSingles, FloorTrains};
+use floor::Floor;
 use per_viewer::PerViewer;
 use serde::{Deserialize, Serialize};
+use server::Server;
 use sfu::core::identity::Identity;
 use sfu::driver::raise_descriptor_limit;
 
@@ -22,13 +25,29 @@ const MEDIA_BITS_PER_SECOND: f64 = 1_400_000.0;
 /// Descriptors beside the receivers: rings, sockets, standard streams, and room.
 const DESCRIPTORS_BESIDE: u64 = 128;
 
-/// A way to bring a frame to all viewers.
+/// A way to bring a frame to all viewers: the whole path of a packet after its publisher's worker has taken it in, up to the
+/// kernel.
 pub trait Case {
     /// As in the report.
     fn name(&self) -> &'static str;
 
-    /// Brings `packets` packets to each viewer. Calls that enter the kernel go through [`Split::kernel`].
+    /// Brings `packets` packets of [`DATAGRAM_BYTES`] to each viewer, and fails if it did not. Calls that enter the kernel go
+    /// through [`Split::kernel`].
     fn turn(&mut self, packets: usize, split: &mut Split) -> Result<(), Error>;
+}
+
+/// The two floors come first: the ratios are over them.
+const SINGLES: usize = 0;
+const TRAINS: usize = 1;
+
+/// All cases with viewers at the targets of `sink`; each is one line here.
+fn cases(sink: &Sink, identity: &Identity) -> Result<Vec<Box<dyn Case>>, Error> {
+    Ok(vec![
+        Box::new(Floor::singles(sink)?),
+        Box::new(Floor::trains(sink)?),
+        Box::new(PerViewer::new(sink)?),
+        Box::new(Server::new(sink, identity.clone())?),
+    ])
 }
 
 /// What to measure.
@@ -109,22 +128,14 @@ pub fn run(plan: &Plan, clock: ThreadClock, mut progress: impl FnMut(&str)) -> R
         for &viewers in &plan.viewers {
             progress(&format!("egress: {viewers} viewers, {kind}"));
             let sink = Sink::open(kind, viewers)?;
-            let mut per_viewer = PerViewer::new(&sink, identity.clone())?;
+            let mut cases = cases(&sink, &identity)?;
             for &packets in &plan.frames {
-                let mut singles = FloorSingles::new(&sink)?;
-                let mut trains = FloorTrains::new(&sink, packets)?;
-                let mut cases: [&mut dyn Case; CASES] = [&mut singles, &mut trains, &mut per_viewer];
                 rows.extend(measure(plan, clock, &sink, packets, &mut cases)?);
             }
         }
     }
     Ok(rows)
 }
-
-/// The two floors come first: the ratios are over them.
-const CASES: usize = 3;
-const SINGLES: usize = 0;
-const TRAINS: usize = 1;
 
 #[derive(Default)]
 struct Samples {
@@ -140,12 +151,12 @@ fn measure(
     clock: ThreadClock,
     sink: &Sink,
     packets: usize,
-    cases: &mut [&mut dyn Case; CASES],
+    cases: &mut [Box<dyn Case>],
 ) -> Result<Vec<Row>, Error> {
-    let mut samples: [Samples; CASES] = Default::default();
+    let mut samples: Vec<Samples> = cases.iter().map(|_| Samples::default()).collect();
     for case in cases.iter_mut() {
         let mut warm_up = Samples::default();
-        turn(clock, sink, packets, *case, &mut warm_up)?;
+        turn(clock, sink, packets, case.as_mut(), &mut warm_up)?;
     }
     let per_turn = packets * sink.targets().len();
     let turns = (plan.packets_per_sample / per_turn).max(1);
@@ -153,14 +164,14 @@ fn measure(
         for (case, samples) in cases.iter_mut().zip(&mut samples) {
             let mut sum = Spent::default();
             for _ in 0..turns {
-                let spent = turn(clock, sink, packets, *case, samples)?;
+                let spent = turn(clock, sink, packets, case.as_mut(), samples)?;
                 sum.user += spent.user;
                 sum.kernel += spent.kernel;
             }
             samples.add(sum, turns * per_turn);
         }
     }
-    let row = |(case, samples_of): (&&mut dyn Case, &Samples)| Row {
+    let row = |case: &dyn Case, samples_of: &Samples| Row {
         case: case.name().into(),
         sink: sink.kind(),
         viewers: sink.targets().len(),
@@ -174,7 +185,7 @@ fn measure(
         viewers_per_core: viewers_per_core(Figure::of(&samples_of.total).median),
         delivered: samples_of.arrived as f64 / samples_of.sent as f64,
     };
-    Ok(cases.iter().zip(&samples).map(row).collect())
+    Ok(cases.iter().zip(&samples).map(|(case, samples_of)| row(case.as_ref(), samples_of)).collect())
 }
 
 impl Samples {
@@ -234,7 +245,7 @@ mod tests {
             Plan { viewers: vec![3], frames: vec![1, 5], rounds: 2, packets_per_sample: 20, ..Plan::quick() };
         let clock = ThreadClock::calibrate().expect("a clock");
         let rows = run(&plan, clock, |_| {}).expect("a run");
-        assert_eq!(rows.len(), 2 * CASES);
+        assert_eq!(rows.len(), 2 * 4);
         for row in rows {
             assert_eq!(row.delivered, 1.0, "{}", row.case);
             assert!(row.user_ns.median > 0.0 && row.kernel_ns.median > 0.0, "{}", row.case);

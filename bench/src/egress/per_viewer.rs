@@ -1,111 +1,119 @@
-//! Egress by a str0m `Rtc` for each viewer: the server's own core and ring, as a worker drives them.
+//! Egress by a str0m `Rtc` for each viewer and nothing else: what a server costs that leaves sending to the library.
 
 use super::Case;
-use crate::client;
+use super::ring::ServerRing;
 use crate::clock::Split;
+use crate::endpoint::{self, Endpoint, Side, words};
 use crate::error::Error;
-use crate::inputs::{self, DATAGRAM_BYTES};
+use crate::inputs::{DATAGRAM_BYTES, PAYLOAD_BYTES, PT, SSRCS};
 use crate::sink::Sink;
-use sfu::core::forwarder::Forwarder;
-use sfu::core::identity::Identity;
-use sfu::core::packet::MediaPacket;
-use sfu::driver::{Driver, DriverConfig, SocketIndex, Waker, open_sockets};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use str0m::rtp::RtpWrite;
+use str0m::{Input, Output, Rtc};
 
 /// Virtual time between two frames. A real one is 33 ms, but the viewers answer no consent checks and would be given up
-/// after 15 s; so the timers of the sessions are outside this figure.
+/// after 15 s; so the timers of the connections are outside this figure.
 const FRAME_INTERVAL: Duration = Duration::from_millis(1);
-/// Packets that each viewer is sent before anything is measured, in frames of [`SETTLING_FRAME`]: str0m keeps 512 a viewer
-/// for retransmission, and until then each new one costs fresh memory.
-const SETTLING_PACKETS: usize = 528;
+/// Packets that a connection keeps for retransmission: a second of 2.5 Mbit/s, several round trips.
+const RETRANSMISSION_PACKETS: usize = 512;
+/// Packets that each viewer is sent before anything is measured, in frames of [`SETTLING_FRAME`]: until the memory for
+/// retransmission is full each new one costs fresh memory.
+const SETTLING_PACKETS: usize = RETRANSMISSION_PACKETS + SETTLING_FRAME;
 /// Large frames, so that settling takes little virtual time.
 const SETTLING_FRAME: usize = 16;
 /// RTP clock ticks between two frames: 30 a second.
 const FRAME_TICKS: u32 = 3_000;
 
-/// N viewers, connected in memory; what is sent to them goes to real addresses.
+/// N connections; what is sent to them goes to real addresses.
 pub struct PerViewer {
-    forwarder: Forwarder,
-    driver: Driver,
-    batch: usize,
-    viewers: usize,
+    viewers: Vec<(SocketAddr, Rtc)>,
+    ring: ServerRing,
     now: Instant,
-    next: MediaPacket,
+    frame: Frame,
+}
+
+/// What all viewers are sent next.
+struct Frame {
+    sequence: u64,
+    timestamp: u32,
+    packets: usize,
+    payload: Arc<[u8]>,
+}
+
+/// What left in a turn.
+#[derive(Default)]
+struct Sent {
+    packets: u64,
+    bytes: u64,
 }
 
 impl PerViewer {
     /// Connects one viewer for each target of `sink`, about 1.5 ms each.
-    pub fn new(sink: &Sink, identity: Identity) -> Result<PerViewer, Error> {
-        let config = DriverConfig::default();
-        let driver = driver(sink, config)?;
-        let server = driver.sockets()[0].local_addr()?;
-        let fingerprint = identity.fingerprint;
-        let mut forwarder = inputs::forwarder(identity, server);
-        let start = Instant::now();
+    pub fn new(sink: &Sink) -> Result<PerViewer, Error> {
+        let ring = ServerRing::new(sink)?;
+        let (server, start) = (ring.address()?, Instant::now());
         let mut joined = Duration::ZERO;
+        let mut viewers = Vec::with_capacity(sink.targets().len());
         for (viewer, &target) in sink.targets().iter().enumerate() {
             // All join in the same moment of virtual time, so that none is old when the last has come.
-            let took = client::join(viewer, start, target.into(), server, &mut forwarder, fingerprint)?;
+            let (took, rtc) =
+                connected(start, target.into(), server).map_err(|why| Error::Join { viewer, why })?;
             joined = joined.max(took);
+            viewers.push((target.into(), rtc));
         }
-        let mut next = inputs::packet();
-        next.header.keyframe = true;
-        let (now, viewers, batch) = (start + joined, sink.targets().len(), config.ring_entries as usize);
-        let mut per_viewer = PerViewer { forwarder, driver, batch, viewers, now, next };
-        per_viewer.settle();
+        let payload = Arc::from([0x5c; PAYLOAD_BYTES]);
+        let frame = Frame { sequence: 1, timestamp: FRAME_TICKS, packets: SETTLING_FRAME, payload };
+        let mut per_viewer = PerViewer { viewers, ring, now: start + joined, frame };
+        per_viewer.settle()?;
         Ok(per_viewer)
     }
 
-    /// Fills the viewers' retransmission memory without sending.
-    fn settle(&mut self) {
+    /// Fills the memory for retransmission without sending.
+    fn settle(&mut self) -> Result<(), Error> {
         for _ in 0..SETTLING_PACKETS / SETTLING_FRAME {
-            self.fan_out(SETTLING_FRAME);
-            self.forwarder.out.transmits.clear();
-        }
-    }
-
-    /// What a worker's turn does with a frame, up to the datagrams for the kernel.
-    fn fan_out(&mut self, packets: usize) {
-        self.now += FRAME_INTERVAL;
-        self.take_frame(packets);
-        self.forwarder.fan_out(self.now);
-        self.forwarder.forwarded.clear();
-    }
-
-    /// A frame as it would come from another worker.
-    fn take_frame(&mut self, packets: usize) {
-        for index in 0..packets {
-            let mut packet = self.next.clone();
-            packet.header.marker = index + 1 == packets;
-            (packet.header.captured, packet.header.received) = (self.now, self.now);
-            self.forwarder.handle_packet(packet);
-            self.next.header.sequence += 1;
-            self.next.header.keyframe = false;
-        }
-        self.next.header.timestamp = self.next.header.timestamp.wrapping_add(FRAME_TICKS);
-    }
-
-    /// RTP packets and bytes so far.
-    fn sent(&self) -> (u64, u64) {
-        let counters = &self.forwarder.meters.counters;
-        (counters.rtp_packets_out, counters.rtp_bytes_out)
-    }
-
-    /// As the worker does it; the queue is submitted when it is full, as the driver would by itself.
-    fn hand_over(&mut self, split: &mut Split) -> Result<(), Error> {
-        let mut queued = 0;
-        for transmit in self.forwarder.out.transmits.drain(..) {
-            if queued == self.batch {
-                submit(&mut self.driver, split)?;
-                queued = 0;
+            self.begin_frame(SETTLING_FRAME);
+            for (_, rtc) in &mut self.viewers {
+                self.frame.write(self.now, rtc, |_| Ok(()))?;
             }
-            let socket = SocketIndex::new(transmit.socket as u16);
-            // A datagram that found no slot is counted by the driver, and missed at the sink.
-            let _ = self.driver.send(socket, transmit.to, transmit.contents);
-            queued += 1;
         }
-        submit(&mut self.driver, split)
+        Ok(())
+    }
+
+    fn begin_frame(&mut self, packets: usize) {
+        self.now += FRAME_INTERVAL;
+        self.frame.sequence += self.frame.packets as u64;
+        self.frame.timestamp = self.frame.timestamp.wrapping_add(FRAME_TICKS);
+        self.frame.packets = packets;
+    }
+}
+
+impl Frame {
+    /// Writes the frame into a connection and gives what comes out to `send`.
+    fn write(
+        &self,
+        now: Instant,
+        rtc: &mut Rtc,
+        mut send: impl FnMut(Vec<u8>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut api = rtc.direct_api();
+        if let Some(stream) = api.stream_tx(&SSRCS.media.0.into()) {
+            for index in 0..self.packets {
+                let sequence = self.sequence + index as u64;
+                let payload = Arc::clone(&self.payload);
+                let write = RtpWrite::new(PT.into(), sequence.into(), self.timestamp, now, payload);
+                stream.write_rtp(write.marker(index + 1 == self.packets).nackable(true));
+            }
+        }
+        rtc.handle_input(Input::Timeout(now)).map_err(|error| Error::Str0m(words(error)))?;
+        loop {
+            match rtc.poll_output().map_err(|error| Error::Str0m(words(error)))? {
+                Output::Transmit(transmit) => send(transmit.contents.into())?,
+                Output::Event(_) => {}
+                Output::Timeout(_) => return Ok(()),
+            }
+        }
     }
 }
 
@@ -115,27 +123,42 @@ impl Case for PerViewer {
     }
 
     fn turn(&mut self, packets: usize, split: &mut Split) -> Result<(), Error> {
-        let (packets_before, bytes_before) = self.sent();
-        self.fan_out(packets);
-        self.hand_over(split)?;
-        let (packets_after, bytes_after) = self.sent();
-        let (sent, expected) = (packets_after - packets_before, (packets * self.viewers) as u64);
-        if sent != expected || bytes_after - bytes_before != expected * DATAGRAM_BYTES as u64 {
-            return Err(Error::Missing { case: self.name(), sent, expected });
+        self.begin_frame(packets);
+        let PerViewer { viewers, ring, now, frame } = self;
+        let mut sent = Sent::default();
+        for (to, rtc) in viewers.iter_mut() {
+            frame.write(*now, rtc, |datagram| {
+                sent.count(&datagram);
+                ring.send(*to, datagram, split)
+            })?;
         }
-        Ok(())
+        ring.flush(split)?;
+        sent.check(self.name(), (packets * self.viewers.len()) as u64)
     }
 }
 
-/// The server's ring with one socket that can reach the sink.
-pub(super) fn driver(sink: &Sink, config: DriverConfig) -> Result<Driver, Error> {
-    let local: SocketAddr = sink.sending_socket()?.local_addr()?;
-    Ok(Driver::new(open_sockets(&[local.ip()], 0)?, &Waker::new()?, config)?)
+impl Sent {
+    /// Reports of the connection are sent too, and are no packets of the frame.
+    fn count(&mut self, datagram: &[u8]) {
+        if datagram.get(1).is_some_and(|second| second & 0x7f == PT) {
+            self.packets += 1;
+            self.bytes += datagram.len() as u64;
+        }
+    }
+
+    fn check(&self, case: &'static str, expected: u64) -> Result<(), Error> {
+        if self.packets == expected && self.bytes == expected * DATAGRAM_BYTES as u64 {
+            return Ok(());
+        }
+        Err(Error::Missing { case, sent: self.packets, expected })
+    }
 }
 
-/// Gives the queue to the kernel and takes the ended sends back.
-pub(super) fn submit(driver: &mut Driver, split: &mut Split) -> Result<(), Error> {
-    split.kernel(|| driver.wait(Some(Duration::ZERO)))?;
-    driver.reap(|_| {});
-    Ok(())
+/// A connection to a viewer at `viewer`, who is not needed any more, and the virtual time until it stood.
+fn connected(now: Instant, viewer: SocketAddr, server: SocketAddr) -> Result<(Duration, Rtc), String> {
+    let mut client = Endpoint::new(now, Side::Client, viewer, server)?;
+    let side = Side::Server { send_buffer: RETRANSMISSION_PACKETS };
+    let mut server = Endpoint::new(now, side, server, viewer)?;
+    let took = endpoint::connect(now, &mut client, &mut server)?;
+    Ok((took, server.into_rtc()))
 }

@@ -1,0 +1,50 @@
+//! The server's ring as the cases use it: one socket, and a queue that is submitted when it is full.
+
+use crate::clock::Split;
+use crate::error::Error;
+use crate::sink::Sink;
+use sfu::driver::{Driver, DriverConfig, SocketIndex, Waker, open_sockets};
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// The ring with one socket that can reach the sink.
+pub struct ServerRing {
+    driver: Driver,
+    batch: usize,
+    queued: usize,
+}
+
+impl ServerRing {
+    /// With the capacities of a worker.
+    pub fn new(sink: &Sink) -> Result<ServerRing, Error> {
+        let config = DriverConfig::default();
+        let local: SocketAddr = sink.sending_socket()?.local_addr()?;
+        let driver = Driver::new(open_sockets(&[local.ip()], 0)?, &Waker::new()?, config)?;
+        Ok(ServerRing { driver, batch: config.ring_entries as usize, queued: 0 })
+    }
+
+    /// Where it sends from.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.driver.sockets()[0].local_addr()
+    }
+
+    /// Queues a datagram; a full queue is submitted first, as the driver would by itself.
+    pub fn send(&mut self, to: SocketAddr, datagram: Vec<u8>, split: &mut Split) -> Result<(), Error> {
+        if self.queued == self.batch {
+            self.flush(split)?;
+        }
+        // A datagram that found no slot is counted by the driver, and missed at the sink.
+        let _ = self.driver.send(SocketIndex::new(0), to, datagram);
+        self.queued += 1;
+        Ok(())
+    }
+
+    /// Gives the queue to the kernel and takes the ended sends back.
+    pub fn flush(&mut self, split: &mut Split) -> Result<(), Error> {
+        split.kernel(|| self.driver.wait(Some(Duration::ZERO)))?;
+        self.driver.reap(|_| {});
+        self.queued = 0;
+        Ok(())
+    }
+}
