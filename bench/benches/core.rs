@@ -42,7 +42,7 @@ fn packet(c: &mut Criterion) {
     });
     let now = Instant::now();
     let (mut rewriter, mut sequence) = (RtpRewriter::new(1), 0);
-    rewriter.switch(packet.header.source, 1, 0, 90_000, now);
+    rewriter.switch(&packet.header, packet.header.timestamp, now);
     c.bench_function("packet: rewrite sequence and timestamp", |b| {
         b.iter(|| {
             sequence += 1;

@@ -2,8 +2,10 @@
 
 use sfu::control::protocol::{SessionId, WorkerIndex};
 use sfu::core::codec::{Codec, H264Profile, MediaKind};
+use sfu::core::extensions::PassThrough;
 use sfu::core::forwarder::Forwarder;
 use sfu::core::identity::Identity;
+use sfu::core::ntp::NtpClock;
 use sfu::core::packet::{MediaPacket, PacketHeader};
 use sfu::core::plan::{
     DtlsRole, Epoch, Extension, Feedback, MediaSection, Payload, PayloadType, RemoteTransport, Role,
@@ -13,7 +15,7 @@ use sfu::core::rewrite::Source;
 use sfu::mesh::WorkerSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// What Chromium publishes first when H264 is preferred.
 pub const H264: Codec = Codec::H264 { profile: H264Profile::Baseline, packetization_mode: 1 };
@@ -36,7 +38,8 @@ pub const PAYLOAD_BYTES: usize = DATAGRAM_BYTES - HEADER_BYTES - crate::seal::TA
 /// A core without sessions on the given socket address. Its ufrags and sequence numbers are the same in each run.
 pub fn forwarder(identity: Identity, socket: SocketAddr) -> Forwarder {
     let random = Box::new(|bytes: &mut [u8]| bytes.fill(7));
-    Forwarder::new(WorkerIndex(0), WorkerSet::default(), vec![socket], identity, random)
+    let clock = NtpClock::new(Instant::now(), SystemTime::now());
+    Forwarder::new(WorkerIndex(0), WorkerSet::default(), vec![socket], identity, random, clock)
 }
 
 /// A viewer's plan with one video section.
@@ -82,16 +85,14 @@ pub fn binding_request() -> Vec<u8> {
 pub fn packet() -> MediaPacket {
     let header = PacketHeader {
         stream: StreamId(1),
-        source: Source { epoch: Epoch(1), ssrc: Ssrc(1) },
-        codec: H264,
+        source: Source { epoch: Epoch(1), ssrc: Ssrc(1), codec: H264 },
         sequence: 1,
         timestamp: 3_000,
         marker: false,
         keyframe: false,
         captured: Instant::now(),
         received: Instant::now(),
-        audio_level: None,
-        video_orientation: None,
+        extensions: PassThrough::EMPTY,
     };
     MediaPacket { header, payload: Arc::from([0x5c; PAYLOAD_BYTES]) }
 }

@@ -60,7 +60,7 @@ impl Floor {
     }
 
     fn new(sink: &Sink, cut: Cut) -> Result<Floor, Error> {
-        let viewer = |(index, &to)| Ok(Viewer { to, sealer: Sealer::aes_128(index as u64)? });
+        let viewer = |(index, &to)| Ok(Viewer { to, sealer: Sealer::aes_256(index as u64)? });
         let viewers = sink.targets().iter().enumerate().map(viewer).collect::<Result<_, Error>>()?;
         let socket = sink.sending_socket()?;
         if cut == Cut::Trains {

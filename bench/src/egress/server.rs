@@ -1,7 +1,7 @@
 //! Egress by the server itself: its core and its ring, as a worker drives them.
 
 use super::Case;
-use super::ring::ServerRing;
+use super::ring::{Departing, ServerRing};
 use crate::client;
 use crate::clock::Split;
 use crate::error::Error;
@@ -15,11 +15,6 @@ use std::time::{Duration, Instant};
 /// Virtual time between two frames. A real one is 33 ms, but the viewers answer no consent checks and would be given up
 /// after 15 s; so the timers of the sessions are outside this figure.
 const FRAME_INTERVAL: Duration = Duration::from_millis(1);
-/// Packets that each viewer is sent before anything is measured, in frames of [`SETTLING_FRAME`]: str0m keeps 512 a viewer
-/// for retransmission, and until then each new one costs fresh memory.
-const SETTLING_PACKETS: usize = 528;
-/// Large frames, so that settling takes little virtual time.
-const SETTLING_FRAME: usize = 16;
 /// RTP clock ticks between two frames: 30 a second.
 const FRAME_TICKS: u32 = 3_000;
 
@@ -49,25 +44,18 @@ impl Server {
         let mut next = inputs::packet();
         next.header.keyframe = true;
         let (now, viewers) = (start + joined, sink.targets().len());
-        let mut server = Server { forwarder, ring, viewers, now, next };
-        server.settle();
-        Ok(server)
+        Ok(Server { forwarder, ring, viewers, now, next })
     }
 
-    /// Fills the viewers' retransmission memory without sending.
-    fn settle(&mut self) {
-        for _ in 0..SETTLING_PACKETS / SETTLING_FRAME {
-            self.fan_out(SETTLING_FRAME);
-            self.forwarder.out.transmits.clear();
-        }
-    }
-
-    /// What a worker's turn does with a frame, up to the datagrams for the kernel.
-    fn fan_out(&mut self, packets: usize) {
+    /// What a worker's turn does with a frame.
+    fn fan_out(&mut self, packets: usize, split: &mut Split) -> Result<(), Error> {
         self.now += FRAME_INTERVAL;
         self.take_frame(packets);
-        self.forwarder.fan_out(self.now);
+        let mut departing = Departing { ring: &mut self.ring, split, failed: Ok(()) };
+        self.forwarder.fan_out(self.now, &mut departing);
+        departing.failed?;
         self.forwarder.forwarded.clear();
+        self.ring.flush(split)
     }
 
     /// A frame as it would come from another worker.
@@ -88,14 +76,6 @@ impl Server {
         let counters = &self.forwarder.meters.counters;
         (counters.rtp_packets_out, counters.rtp_bytes_out)
     }
-
-    /// As the worker does it.
-    fn hand_over(&mut self, split: &mut Split) -> Result<(), Error> {
-        for transmit in self.forwarder.out.transmits.drain(..) {
-            self.ring.send(transmit.to, transmit.contents, split)?;
-        }
-        self.ring.flush(split)
-    }
 }
 
 impl Case for Server {
@@ -105,8 +85,7 @@ impl Case for Server {
 
     fn turn(&mut self, packets: usize, split: &mut Split) -> Result<(), Error> {
         let (packets_before, bytes_before) = self.sent();
-        self.fan_out(packets);
-        self.hand_over(split)?;
+        self.fan_out(packets, split)?;
         let (packets_after, bytes_after) = self.sent();
         let (sent, expected) = (packets_after - packets_before, (packets * self.viewers) as u64);
         if sent != expected || bytes_after - bytes_before != expected * DATAGRAM_BYTES as u64 {
