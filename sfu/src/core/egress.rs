@@ -193,3 +193,46 @@ impl Train {
         Train { packets, segment: longest }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: TrainLimits = TrainLimits { segments: 64, bytes: 65_507 };
+
+    fn trains(sizes: &[usize], padding_max: usize, limits: TrainLimits) -> Vec<(usize, usize)> {
+        let mut rest = sizes;
+        let mut found = vec![];
+        while !rest.is_empty() {
+            let train = Train::of(rest.iter().copied(), padding_max, limits);
+            found.push((train.packets, train.segment));
+            rest = &rest[train.packets..];
+        }
+        found
+    }
+
+    #[test]
+    fn a_frame_cut_about_equally_leaves_as_one_train_of_its_longest_packet() {
+        assert_eq!(trains(&[1100, 1100, 1101, 1101], PADDING_MAX, LIMITS), [(4, 1101)]);
+        assert_eq!(trains(&[1101, 1100, 1101, 1100], PADDING_MAX, LIMITS), [(4, 1101)]);
+    }
+
+    #[test]
+    fn a_shorter_packet_ends_a_train_and_a_longer_one_begins_the_next() {
+        assert_eq!(trains(&[1200, 1200, 300, 1200], PADDING_MAX, LIMITS), [(3, 1200), (1, 1200)]);
+        assert_eq!(trains(&[300, 1200, 1200, 80], PADDING_MAX, LIMITS), [(1, 300), (3, 1200)]);
+    }
+
+    #[test]
+    fn what_must_stay_as_it_is_leaves_with_its_equals_only() {
+        assert_eq!(trains(&[1100, 1100, 1101, 1101], 0, LIMITS), [(2, 1100), (2, 1101)]);
+    }
+
+    #[test]
+    fn no_train_exceeds_what_the_kernel_takes() {
+        assert_eq!(trains(&[1232; 60], PADDING_MAX, LIMITS), [(53, 1232), (7, 1232)]);
+        assert_eq!(trains(&[100; 70], PADDING_MAX, LIMITS), [(64, 100), (6, 100)]);
+        let none = TrainLimits { segments: 1, ..LIMITS };
+        assert_eq!(trains(&[100, 100, 50], PADDING_MAX, none), [(1, 100), (1, 100), (1, 50)]);
+    }
+}

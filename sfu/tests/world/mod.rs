@@ -1,7 +1,10 @@
 //! A world of workers and clients with virtual time. Clients are str0m in the other role, behind perfect or lossy links.
 
+#![allow(dead_code, reason = "each test binary uses its part")]
+
 use crate::plans::{MID_ID, PT, RTX_PT};
 use sfu::control::protocol::{RequestId, SessionId, WorkerIndex};
+use sfu::core::demux::DatagramKind;
 use sfu::core::forwarder::Forwarder;
 use sfu::core::identity::Identity;
 use sfu::core::ntp::NtpClock;
@@ -31,16 +34,17 @@ pub struct Client {
     outgoing: Vec<Vec<u8>>,
     received: Vec<RtpPacket>,
     keyframe_requests: u32,
+    rtx: bool,
 }
 
 impl Client {
-    fn new(now: Instant, address: SocketAddr, server: SocketAddr) -> Client {
+    fn new(now: Instant, address: SocketAddr, server: SocketAddr, rtx: bool) -> Client {
         let mut extensions = ExtensionMap::empty();
         extensions.set(MID_ID, Str0mExtension::RtpMid);
         let mut config = RtcConfig::new().set_rtp_mode(true).clear_codecs().set_extension_map(extensions);
         config.codec_config().add_config(
             PT.into(),
-            Some(RTX_PT.into()),
+            rtx.then(|| RTX_PT.into()),
             Str0mCodec::H264,
             Frequency::NINETY_KHZ,
             None,
@@ -60,6 +64,7 @@ impl Client {
             outgoing: vec![],
             received: vec![],
             keyframe_requests: 0,
+            rtx,
         }
     }
 
@@ -85,7 +90,9 @@ impl Client {
                 api.declare_stream_tx(1000.into(), Some(1001.into()), mid, None);
             }
             Role::Viewer => {
-                api.expect_stream_rx(1000.into(), Some(1001.into()), mid, None);
+                let rtx = self.rtx.then(|| 1001.into());
+                // str0m asks for nothing again without RTX, unless it is told to.
+                api.expect_stream_rx(1000.into(), rtx, mid, None).suppress_nack(false);
             }
         }
         api.start_dtls(true).unwrap();
@@ -94,10 +101,15 @@ impl Client {
 
     /// Publishes a one-packet frame at 30 a second.
     pub fn send_video(&mut self, frame: u64, payload: &[u8]) {
+        self.send_packet(20_000 + frame, frame as u32, payload);
+    }
+
+    /// Publishes one packet.
+    pub fn send_packet(&mut self, sequence: u64, frame: u32, payload: &[u8]) {
         let now = self.now;
         let mut api = self.rtc.direct_api();
         let stream = api.stream_tx(&1000.into()).unwrap();
-        let (sequence, timestamp) = (20_000 + frame, (frame as u32) * 3_000);
+        let timestamp = frame.wrapping_mul(3_000);
         let write = RtpWrite::new(PT.into(), sequence.into(), timestamp, now, payload);
         stream.write_rtp(write.marker(true).nackable(true));
         self.advance(now);
@@ -188,6 +200,8 @@ struct Seat {
     muted: bool,
     lose_from: bool,
     lose_to: bool,
+    wire: Vec<Vec<u8>>,
+    last_rtcp: Vec<u8>,
 }
 
 /// Workers, clients and the network between them.
@@ -245,7 +259,8 @@ impl World {
     pub fn join(&mut self, worker: usize, mut plan: SessionPlan) -> ClientIndex {
         let index = self.seats.len();
         let address = SocketAddr::from(([10, 0, 0, 1], 5_000 + index as u16));
-        let mut client = Client::new(self.now, address, server_address(worker));
+        let mut client =
+            Client::new(self.now, address, server_address(worker), plan.sections[0].ssrcs[0].rtx.is_some());
         plan.remote = client.transport();
         let role = plan.role;
         self.workers[worker].create(self.now, RequestId(index as u64), plan);
@@ -263,6 +278,8 @@ impl World {
             muted: false,
             lose_from: false,
             lose_to: false,
+            wire: vec![],
+            last_rtcp: vec![],
         });
         ClientIndex(index)
     }
@@ -288,6 +305,9 @@ impl World {
         for seat in &mut self.seats {
             for datagram in seat.client.outgoing.drain(..) {
                 let media = is_media(&datagram);
+                if DatagramKind::of(&datagram) == Some(DatagramKind::Rtcp) {
+                    seat.last_rtcp.clone_from(&datagram);
+                }
                 if media && std::mem::take(&mut seat.lose_from) {
                     self.lost += 1;
                 } else if !seat.muted {
@@ -333,6 +353,9 @@ impl World {
                     self.to_stranger.push(transmit);
                     continue;
                 };
+                if DatagramKind::of(&transmit.contents) == Some(DatagramKind::Rtp) {
+                    seat.wire.push(transmit.contents.clone());
+                }
                 if is_media(&transmit.contents) && std::mem::take(&mut seat.lose_to) {
                     self.lost += 1;
                 } else if !seat.muted {
@@ -345,6 +368,16 @@ impl World {
     /// The client.
     pub fn client(&mut self, index: ClientIndex) -> &mut Client {
         &mut self.seats[index.0].client
+    }
+
+    /// The RTP datagrams sent to it, lost ones among them, as they are on the wire.
+    pub fn wire(&self, index: ClientIndex) -> &[Vec<u8>] {
+        &self.seats[index.0].wire
+    }
+
+    /// The last RTCP that it sent.
+    pub fn last_rtcp_from(&self, index: ClientIndex) -> Vec<u8> {
+        self.seats[index.0].last_rtcp.clone()
     }
 
     /// Its session.

@@ -119,7 +119,9 @@ impl Forwarder {
                 }
                 if new_codec {
                     self.out.events.push_back(SessionEvent::Track(id, packet.header.source.codec));
-                    publisher.want_keyframe();
+                    if !packet.header.keyframe {
+                        publisher.want_keyframe();
+                    }
                 }
                 self.distribute(packet);
             }
