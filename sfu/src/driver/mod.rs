@@ -5,7 +5,7 @@
 
 mod address;
 mod buffers;
-mod control;
+mod cmsg;
 mod counters;
 mod outgoing;
 mod probe;
