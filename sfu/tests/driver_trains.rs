@@ -23,7 +23,7 @@ fn driver(ip: IpAddr) -> Driver {
     driver_with(open_sockets(&[ip], 0).unwrap(), DriverConfig::default())
 }
 
-/// A socket without UDP_GRO and with room for all that a test sends.
+/// A socket without UDP_GRO. At the usual limit of 208 KiB it holds 500 small datagrams, or 180 of a train.
 fn receiver(ip: IpAddr) -> UdpSocket {
     let socket = UdpSocket::bind((ip, 0)).unwrap();
     set_option(&socket, libc::SOL_SOCKET, libc::SO_RCVBUF, 4 << 20);
@@ -221,7 +221,7 @@ fn one_socket_without_trains_leaves_the_others_theirs() {
 
 #[test]
 fn many_refused_trains_over_few_slots_lose_nothing() {
-    const TRAINS: usize = 100;
+    const TRAINS: usize = 30;
     let config = DriverConfig { ring_entries: 4, send_slots: 3, ..DriverConfig::default() };
     let (mut driver, receiver) = (driver_with(open_sockets(&[V4], 0).unwrap(), config), receiver(V4));
     set_option(&driver.sockets()[0], libc::SOL_SOCKET, libc::SO_NO_CHECK, 1);
@@ -284,5 +284,6 @@ fn a_queue_that_outgrows_the_cache_is_submitted_and_its_buffers_are_used_again()
     buffers.sort_unstable();
     buffers.dedup();
     assert!(buffers.len() <= 28, "{} buffers", buffers.len());
-    receive(&mut driver, &receiver, 2000);
+    turn(&mut driver);
+    assert_eq!(driver.counters().sent, 2000);
 }

@@ -5,7 +5,7 @@
 
 mod address;
 mod buffers;
-mod control;
+mod cmsg;
 mod counters;
 mod outgoing;
 mod probe;
@@ -66,8 +66,8 @@ pub struct DriverConfig {
     /// Receive buffers, each 68 KiB of address space; memory is used where data arrives. A power of two. 256 are the 32 that
     /// the kernel fills per socket and wait, for eight sockets.
     pub recv_buffers: u16,
-    /// Datagrams in flight at most. A send ends within its system call unless the socket's send buffer is full; 1024 are
-    /// one full submission and three that wait for room.
+    /// Send operations in flight at most, each a datagram or a train. A send ends within its system call unless the
+    /// socket's send buffer is full; 1024 are one full submission and three that wait for room.
     pub send_slots: usize,
 }
 

@@ -98,3 +98,58 @@ impl Rest {
         self.whole.bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: TrainLimits = TrainLimits { segments: 4, bytes: 1000 };
+
+    fn train(segment: usize, length: usize) -> Outgoing {
+        let bytes = (0..length).map(|i| i as u8).collect();
+        Outgoing::train(SocketIndex::new(0), SocketAddr::from(([127, 0, 0, 1], 9)), segment, bytes)
+    }
+
+    #[test]
+    fn an_operation_carries_as_many_whole_datagrams_as_both_limits_allow() {
+        let step = |segment, length| train(segment, length).step(LIMITS);
+        assert_eq!(step(100, 400), 400, "all that the kernel takes");
+        assert_eq!(step(100, 401), 400, "not a fifth one");
+        assert_eq!(step(300, 1000), 1000, "the last one is shorter");
+        assert_eq!(step(300, 1001), 900);
+        assert_eq!(step(2000, 5000), 2000, "no two fit");
+        assert_eq!(step(1200, 1200), 1200, "a single datagram is not cut");
+    }
+
+    #[test]
+    fn datagrams_are_counted_with_the_empty_and_the_shorter_one() {
+        let datagrams = |segment, length| train(segment, length).datagrams();
+        assert_eq!([datagrams(100, 0), datagrams(100, 100), datagrams(100, 101)], [1, 1, 2]);
+        assert_eq!([datagrams(0, 0), datagrams(0, 500), datagrams(usize::MAX, 500)], [1, 1, 1]);
+    }
+
+    #[test]
+    fn the_operations_of_a_rest_are_the_train_from_end_to_end() {
+        let (mut rest, mut operations) = (Rest::new(train(100, 1050), 400), Vec::new());
+        loop {
+            let next = rest.next(Vec::new());
+            assert_eq!(next, rest.next(Vec::new()), "the same again until it has left");
+            operations.push((next.datagrams(), next.bytes));
+            if rest.advance() {
+                break;
+            }
+        }
+        let datagrams = operations.iter().map(|(datagrams, _)| *datagrams);
+        assert!(datagrams.eq([4, 4, 3]));
+        let bytes = operations.into_iter().flat_map(|(_, bytes)| bytes);
+        assert!(bytes.eq(rest.into_bytes()));
+    }
+
+    #[test]
+    fn the_datagrams_of_a_refused_train_are_single_and_know_why() {
+        let rest = Rest::singly(train(100, 150), Refusal::Trains);
+        let first = rest.next(Vec::new());
+        assert_eq!((first.datagrams(), first.bytes.len()), (1, 100));
+        assert_eq!(first.origin, Origin::Refused(Refusal::Trains));
+    }
+}

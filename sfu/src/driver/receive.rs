@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use io_uring::types::RecvMsgOut;
 
 use super::address::{NAME_BYTES, decode};
-use super::control::{GRO_ROOM, decode_gro};
+use super::cmsg::{GRO_ROOM, decode_gro};
 use super::slots::empty_header;
 use super::user_data::SocketIndex;
 
@@ -70,7 +70,7 @@ impl<'a> Arrival<'a> {
 mod tests {
     use super::*;
     use crate::driver::address::encode;
-    use crate::driver::control::tests::with_int;
+    use crate::driver::cmsg::tests::with_int;
 
     /// A buffer as the kernel fills it.
     fn buffer(control: &[u8], payload: &[u8], flags: i32) -> Vec<u8> {

@@ -11,8 +11,9 @@ use super::trains::{Refusal, TrainLimits};
 use super::user_data::{Operation, SlotIndex, SocketIndex};
 use super::{Completion, Driver};
 
-/// Bytes queued before they are submitted: half of the smallest L2 cache of a server core (512 KiB), as the kernel's copy
-/// of each train needs room beside it.
+/// Bytes queued before they are submitted: half of the smallest L2 cache of a server core (512 KiB), because the kernel's
+/// copies need room beside them. Trains of 10 cost 165 ns a datagram with it, and 250 to 390 when only a full queue is
+/// submitted; a quarter of it gains nothing more.
 const QUEUED_BYTES_MAX: usize = 256 << 10;
 
 impl Driver {
@@ -153,5 +154,87 @@ impl Driver {
                  several times the cost; switch on its checksum offload (`ethtool -K IFACE tx on`) and restart"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::{DriverConfig, Waker, open_sockets};
+    use std::net::Ipv4Addr;
+
+    const SOCKET: SocketIndex = SocketIndex::new(0);
+
+    fn driver(send_slots: usize) -> Driver {
+        let sockets = open_sockets(&[Ipv4Addr::LOCALHOST.into()], 0).expect("socket");
+        let config = DriverConfig { send_slots, ..DriverConfig::default() };
+        Driver::new(sockets, &Waker::new().expect("eventfd"), config).expect("driver")
+    }
+
+    /// A train of three in a slot, of which the kernel was not told.
+    fn in_flight(driver: &mut Driver) -> SlotIndex {
+        let to = driver.sockets[0].local_addr().expect("address");
+        let train = Outgoing::train(SOCKET, to, 1000, vec![0; 2500]);
+        driver.slots.claim(train).expect("a slot")
+    }
+
+    fn finish(driver: &mut Driver) {
+        while driver.slots.in_use() > 0 || !driver.rest.is_empty() {
+            driver.wait(Some(Duration::ZERO)).expect("ring");
+            driver.reap(|_| {});
+        }
+    }
+
+    #[test]
+    fn each_refusal_sends_the_datagrams_singly_and_only_those_of_the_way_switch_trains_off() {
+        let refusals =
+            [(libc::EIO, true), (libc::EOPNOTSUPP, true), (libc::EINVAL, true), (libc::EMSGSIZE, false)];
+        for (errno, switched_off) in refusals {
+            let mut driver = driver(4);
+            let slot = in_flight(&mut driver);
+            driver.sent(slot, -errno);
+            assert!(driver.train_limits().segments > 1, "not before a datagram went out alone");
+            finish(&mut driver);
+            let counters = driver.counters();
+            assert_eq!((counters.trains_refused, counters.sent, counters.send_failed), (1, 3, 0));
+            assert_eq!(driver.train_limits().segments == 1, switched_off, "errno {errno}");
+        }
+    }
+
+    #[test]
+    fn a_train_that_fails_for_another_reason_fails_with_all_its_datagrams() {
+        let mut driver = driver(4);
+        let slot = in_flight(&mut driver);
+        driver.sent(slot, -libc::ENETUNREACH);
+        finish(&mut driver);
+        let counters = driver.counters();
+        assert_eq!((counters.trains_refused, counters.sent, counters.send_failed), (0, 0, 3));
+    }
+
+    #[test]
+    fn datagrams_of_a_refused_train_wait_for_slots_and_nothing_overtakes_them() {
+        let mut driver = driver(2);
+        let (refused, busy) = (in_flight(&mut driver), in_flight(&mut driver));
+        driver.sent(refused, -libc::EMSGSIZE);
+        // One slot is free and is used again and again; the other never ends.
+        driver.send_rest();
+        assert_eq!((driver.slots.in_use(), driver.rest.is_empty()), (2, true));
+        let refused_too = busy;
+        driver.sent(refused_too, -libc::EMSGSIZE);
+        finish(&mut driver);
+        assert_eq!((driver.counters().sent, driver.counters().trains_refused), (6, 2));
+    }
+
+    #[test]
+    fn while_a_refused_train_waits_for_a_slot_new_ones_are_given_back() {
+        let mut driver = driver(1);
+        let refused = in_flight(&mut driver);
+        driver.sent(refused, -libc::EMSGSIZE);
+        let busy = in_flight(&mut driver);
+        let to = driver.sockets[0].local_addr().expect("address");
+        assert_eq!(driver.send(SOCKET, to, vec![1]), Err(vec![1]));
+        driver.sent(busy, 2500);
+        finish(&mut driver);
+        assert_eq!((driver.counters().sent, driver.counters().send_queue_full), (6, 1));
     }
 }

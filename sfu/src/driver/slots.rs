@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::ptr;
 
 use super::address::{NAME_BYTES, encode};
-use super::control::{SEGMENT_ROOM, encode_segment};
+use super::cmsg::{SEGMENT_ROOM, encode_segment};
 use super::outgoing::Outgoing;
 use super::user_data::{SlotIndex, SocketIndex};
 
@@ -45,6 +45,11 @@ impl SendSlots {
 
     pub(super) fn has_free(&self) -> bool {
         !self.free.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn in_use(&self) -> usize {
+        self.slots.len() - self.free.len()
     }
 
     /// The socket and the message of a claimed slot. The message and all it points to stay in place until the slot is

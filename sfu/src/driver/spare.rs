@@ -20,9 +20,10 @@ impl SpareBuffers {
         self.buffers.pop().unwrap_or_else(|| Vec::with_capacity(TRAIN_BYTES_MAX))
     }
 
-    /// Keeps a buffer that can hold a train; others are freed.
+    /// Keeps a buffer that can hold one train; smaller and grown ones are freed.
     pub(super) fn put(&mut self, mut buffer: Vec<u8>) {
-        if buffer.capacity() >= TRAIN_BYTES_MAX && self.buffers.len() < self.buffers_max {
+        let fits = (TRAIN_BYTES_MAX..2 * TRAIN_BYTES_MAX).contains(&buffer.capacity());
+        if fits && self.buffers.len() < self.buffers_max {
             buffer.clear();
             self.buffers.push(buffer);
         }
@@ -46,9 +47,10 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_too_small_for_a_train_or_one_too_many_is_not_kept() {
+    fn a_buffer_of_another_size_or_one_too_many_is_not_kept() {
         let mut spare = SpareBuffers::new(1);
         spare.put(vec![0; 1200]);
+        spare.put(vec![0; 2 * TRAIN_BYTES_MAX]);
         assert!(spare.buffers.is_empty());
         let (first, second) = (spare.take(), spare.take());
         spare.put(first);

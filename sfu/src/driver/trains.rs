@@ -1,6 +1,7 @@
 //! How long a train the kernel takes (UDP_SEGMENT), and on which sockets it takes any.
 
 use std::io;
+use std::mem;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use super::slots::SendSlots;
 use super::spare::TRAIN_BYTES_MAX;
 use super::user_data::SocketIndex;
 
-/// Segments tried, longest first: the limits of the kernels from 6.9 and before.
+/// Segments tried, most first: the limits of newer and of older kernels.
 const SEGMENTS_TRIED: [usize; 2] = [128, 64];
 /// A datagram over loopback takes microseconds.
 const PROBE_PATIENCE: Duration = Duration::from_secs(1);
@@ -32,8 +33,8 @@ impl TrainLimits {
             Err(error) => {
                 tracing::warn!(
                     %error,
-                    "whether UDP_SEGMENT works could not be tried, so datagrams are sent one by one, at several times the cost: \
-                     let this process send to 127.0.0.1 (`ip link set lo up`) and restart"
+                    "UDP_SEGMENT could not be tried, so datagrams are sent one by one, at several times the cost: let this \
+                     process send to 127.0.0.1 (`ip link set lo up`) and restart"
                 );
                 Some(Self::NONE)
             }
@@ -122,6 +123,51 @@ impl Trains {
 
     /// No more trains on `socket`. True if there were some until now.
     pub(super) fn switch_off(&mut self, socket: SocketIndex) -> bool {
-        !std::mem::replace(&mut self.off[usize::from(socket.get())], true)
+        !mem::replace(&mut self.off[usize::from(socket.get())], true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_kernel_cuts_trains() {
+        let limits = TrainLimits::probe();
+        assert!(SEGMENTS_TRIED.contains(&limits.segments), "{limits:?}");
+        assert_eq!(limits.bytes, TRAIN_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_train_of_more_segments_than_any_kernel_takes_is_refused() {
+        assert!(!takes(SEGMENTS_TRIED[0] + 1).expect("loopback works"));
+    }
+
+    #[test]
+    fn errors_that_single_datagrams_meet_as_well_are_no_refusal() {
+        for errno in [libc::ENETUNREACH, libc::EPERM, libc::ECONNREFUSED, libc::EAFNOSUPPORT, libc::ENOBUFS] {
+            assert_eq!(Refusal::of(errno, 1200), None);
+        }
+    }
+
+    #[test]
+    fn a_segment_that_fits_every_path_is_not_blamed_for_its_size() {
+        assert_eq!(Refusal::of(libc::EINVAL, SEGMENT_FITS_ALWAYS), Some(Refusal::Trains));
+        assert_eq!(Refusal::of(libc::EINVAL, SEGMENT_FITS_ALWAYS + 1), Some(Refusal::Size));
+        assert_eq!(Refusal::of(libc::EMSGSIZE, 100), Some(Refusal::Size));
+        for errno in [libc::EIO, libc::EOPNOTSUPP] {
+            assert_eq!(Refusal::of(errno, 9000), Some(Refusal::Trains));
+        }
+    }
+
+    #[test]
+    fn trains_are_gone_when_the_last_socket_has_none() {
+        let limits = TrainLimits { segments: 64, bytes: TRAIN_BYTES_MAX };
+        let mut trains = Trains::new(limits, 2);
+        let [first, second] = [0, 1].map(SocketIndex::new);
+        assert!(trains.switch_off(first) && !trains.switch_off(first));
+        assert_eq!((trains.of(first), trains.of(second), trains.best()), (TrainLimits::NONE, limits, limits));
+        trains.switch_off(second);
+        assert_eq!(trains.best(), TrainLimits::NONE);
     }
 }

@@ -58,12 +58,12 @@ pub(super) mod tests {
 
     #[test]
     fn the_bytes_are_those_of_the_macros_of_the_c_library() {
-        // SAFETY: these compute sizes from a size and touch no memory.
-        let (space, length) = unsafe { (libc::CMSG_SPACE(2), libc::CMSG_LEN(2)) };
-        assert_eq!(SEGMENT_ROOM, space as usize);
-        let control = encode_segment(1200);
-        assert_eq!(control[..WORD], (length as usize).to_ne_bytes());
         // SAFETY: this computes a size from a size and touches no memory.
+        let length = unsafe { libc::CMSG_LEN(2) };
+        assert_eq!(encode_segment(1200)[..WORD], (length as usize).to_ne_bytes());
+        // SAFETY: the same.
+        assert_eq!(SEGMENT_ROOM, unsafe { libc::CMSG_SPACE(2) } as usize);
+        // SAFETY: the same.
         assert_eq!(GRO_ROOM, unsafe { libc::CMSG_SPACE(4) } as usize);
     }
 }
