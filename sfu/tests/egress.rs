@@ -103,9 +103,9 @@ fn numbers_and_encryption_go_on_when_the_sequence_number_turns_round() {
     const PACKETS: u64 = 70_000;
     for packet in 0..PACKETS {
         let payload = if packet == 0 { IDR } else { SLICE };
-        world.client(publisher).send_packet(65_000 + packet, (packet / 20) as u32, payload);
-        if packet % 20 == 19 {
-            world.lose_next_to(viewer, packet % 5_000 == 19);
+        world.client(publisher).send_packet(65_000 + packet, (packet / 10) as u32, payload);
+        if packet % 10 == 9 {
+            world.lose_next_to(viewer, packet % 5_000 == 2_509);
             world.run(Duration::from_millis(5));
         }
     }
