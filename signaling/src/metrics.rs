@@ -47,6 +47,12 @@ const RETRANSMITTED: Family =
     counter("uringcast_retransmitted_packets_total", "Packets sent again to viewers after a NACK.");
 const DROPPED: Family =
     counter("uringcast_dropped_packets_total", "Datagrams and packets dropped, by reason.");
+const TRAIN_PACKETS: Family =
+    histogram("uringcast_egress_train_packets", "Datagrams that left in one send operation.");
+const TRAINS_REFUSED: Family = counter(
+    "uringcast_egress_trains_refused_total",
+    "Trains that the kernel refused whole; their datagrams left one by one.",
+);
 const KEYFRAME_REQUESTS: Family =
     counter("uringcast_keyframe_requests_total", "Key-frame requests sent to publishers.");
 const MESH_DROPPED: Family =
@@ -59,6 +65,10 @@ const JOIN: Family =
     histogram("uringcast_join_seconds", "How long a join took until this phase; answer is the HTTP request.");
 const WORKER_BUSY: Family =
     gauge("uringcast_worker_busy_ratio", "Share of the last second that a worker worked.");
+const WORKER_LOOP: Family = histogram(
+    "uringcast_worker_loop_seconds",
+    "How long one turn of a worker's loop took, without its wait.",
+);
 const WORKER_SESSIONS: Family = gauge("uringcast_worker_sessions", "Sessions on a worker.");
 const HTTP_REQUESTS: Family =
     counter("uringcast_http_requests_total", "HTTP requests by route and status code.");
@@ -237,20 +247,29 @@ impl MediaReport {
             family(RTP_LOST, vec![counter_metric(&[], total.rtp_lost_packets)]),
             family(RETRANSMITTED, vec![counter_metric(&[], total.retransmitted_packets)]),
             family(DROPPED, dropped.collect()),
+            family(TRAIN_PACKETS, vec![histogram_metric(&[], &total.train_packets)]),
+            family(TRAINS_REFUSED, vec![counter_metric(&[], total.egress_trains_refused)]),
             family(KEYFRAME_REQUESTS, vec![counter_metric(&[], total.keyframe_requests)]),
             family(MESH_DROPPED, vec![counter_metric(&[], total.mesh_dropped_packets)]),
             family(FORWARD_LATENCY, vec![histogram_metric(&[], &total.forward_latency)]),
             family(JOIN, join_metrics(&total, answer)),
-            family(WORKER_BUSY, self.per_worker(|worker| worker.busy_ratio)),
-            family(WORKER_SESSIONS, self.per_worker(|worker| (worker.publishers + worker.viewers) as f64)),
+            family(WORKER_BUSY, self.per_worker(|label, worker| gauge_metric(label, worker.busy_ratio))),
+            family(
+                WORKER_LOOP,
+                self.per_worker(|label, worker| histogram_metric(label, &worker.loop_seconds)),
+            ),
+            family(
+                WORKER_SESSIONS,
+                self.per_worker(|label, worker| {
+                    gauge_metric(label, (worker.publishers + worker.viewers) as f64)
+                }),
+            ),
         ]
     }
 
-    fn per_worker(&self, value: impl Fn(&WorkerSnapshot) -> f64) -> Vec<Metric> {
+    fn per_worker(&self, metric: impl Fn(&[(&str, &str)], &WorkerSnapshot) -> Metric) -> Vec<Metric> {
         let workers = self.latest.iter().enumerate();
-        workers
-            .map(|(index, worker)| gauge_metric(&[("worker", &index.to_string())], value(worker)))
-            .collect()
+        workers.map(|(index, worker)| metric(&[("worker", &index.to_string())], worker)).collect()
     }
 }
 
@@ -275,9 +294,11 @@ fn add(total: &mut WorkerSnapshot, more: &WorkerSnapshot) {
     total.retransmitted_packets += more.retransmitted_packets;
     total.keyframe_requests += more.keyframe_requests;
     total.mesh_dropped_packets += more.mesh_dropped_packets;
+    total.egress_trains_refused += more.egress_trains_refused;
     for (total, more) in total.dropped.iter_mut().zip(more.dropped) {
         *total += more;
     }
+    add_histogram(&mut total.train_packets, &more.train_packets);
     add_histogram(&mut total.forward_latency, &more.forward_latency);
     for (total, more) in total.join.iter_mut().zip(&more.join) {
         add_histogram(total, more);
@@ -359,6 +380,7 @@ fn histogram_metric(label: &[(&str, &str)], snapshot: &HistogramSnapshot) -> Met
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sfu::stats::{LOOP_SECONDS_BOUNDS, TRAIN_PACKETS_BOUNDS};
 
     fn text(metrics: &Metrics) -> String {
         String::from_utf8(metrics.render(Counts::default(), true).expect("render")).expect("text")
@@ -379,6 +401,50 @@ mod tests {
         assert!(text.contains("uringcast_forward_latency_seconds_bucket{le=\"0.001\"} 15\n"), "{text}");
         assert!(text.contains("uringcast_forward_latency_seconds_bucket{le=\"+Inf\"} 17\n"), "{text}");
         assert!(text.contains("uringcast_worker_sessions{worker=\"1\"} 0\n"), "{text}");
+    }
+
+    #[test]
+    fn trains_are_added_up_and_loops_told_apart_by_worker() {
+        let worker = |trains_refused, turns| WorkerSnapshot {
+            elapsed_ns: 1,
+            egress_trains_refused: trains_refused,
+            train_packets: histogram_of(TRAIN_PACKETS_BOUNDS, 3, 8.0 * turns as f64, turns),
+            loop_seconds: histogram_of(LOOP_SECONDS_BOUNDS, 0, 0.0, turns),
+            ..WorkerSnapshot::default()
+        };
+        let metrics = Metrics::new().expect("metrics");
+        metrics.report(&[worker(2, 30), worker(5, 12)]);
+        let text = text(&metrics);
+        for line in [
+            "uringcast_egress_trains_refused_total 7",
+            "uringcast_egress_train_packets_bucket{le=\"4\"} 0",
+            "uringcast_egress_train_packets_bucket{le=\"8\"} 42",
+            "uringcast_egress_train_packets_bucket{le=\"128\"} 42",
+            "uringcast_egress_train_packets_sum 336",
+            "uringcast_worker_loop_seconds_count{worker=\"0\"} 30",
+            "uringcast_worker_loop_seconds_bucket{worker=\"1\",le=\"0.00001\"} 12",
+        ] {
+            assert!(text.contains(&format!("{line}\n")), "{line} in {text}");
+        }
+    }
+
+    /// `count` observations in the bucket of this index.
+    fn histogram_of(bounds: &[f64], bucket: usize, sum: f64, count: u64) -> HistogramSnapshot {
+        let mut counts = vec![0; bounds.len() + 1];
+        counts[bucket] = count;
+        HistogramSnapshot { bounds: bounds.into(), counts, sum }
+    }
+
+    #[test]
+    fn every_reason_of_a_drop_has_its_own_line() {
+        let metrics = Metrics::new().expect("metrics");
+        let dropped = std::array::from_fn(|reason| reason as u64 + 1);
+        metrics.report(&[WorkerSnapshot { elapsed_ns: 1, dropped, ..WorkerSnapshot::default() }]);
+        let text = text(&metrics);
+        for (reason, count) in DropReason::ALL.iter().zip(dropped) {
+            let line = format!("uringcast_dropped_packets_total{{reason=\"{}\"}} {count}\n", reason.label());
+            assert!(text.contains(&line), "{line} in {text}");
+        }
     }
 
     #[test]
