@@ -197,7 +197,7 @@ impl From<Refusal> for Problem {
         match refusal {
             Refusal::Taken => Problem::new(StatusCode::CONFLICT, detail),
             Refusal::Unplayable { .. } => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
-            Refusal::Full => Problem::unavailable(detail),
+            Refusal::Full | Refusal::Saturated => Problem::unavailable(detail),
             Refusal::Blob => Problem::new(StatusCode::BAD_REQUEST, detail),
         }
     }

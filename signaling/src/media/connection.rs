@@ -15,7 +15,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
-/// Placement wants fresh loads, and a scrape wants recent numbers even when media is slow to answer.
+/// A scrape wants recent numbers even when media is slow to answer.
 const STATS_INTERVAL: Duration = Duration::from_secs(1);
 /// A media process that does not drain its socket for so long is stuck.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -166,6 +166,7 @@ impl Conversation<'_> {
                 self.context.metrics.session_ended(role, reason);
             }
             Event::Stats(snapshots) => self.on_stats(&snapshots),
+            Event::Load(loads) => self.context.registry.lock().report(&loads),
             Event::Hello(_) => return Err(io::Error::other("media greeted twice")),
         }
         Ok(())
@@ -208,7 +209,6 @@ impl Conversation<'_> {
 
     /// Media gives one answer to requests that meet in it, so this one is for everybody who waits.
     fn on_stats(&mut self, snapshots: &[WorkerSnapshot]) {
-        self.context.registry.lock().report(snapshots);
         self.context.metrics.report(snapshots);
         for scrape in self.scrapes.drain(..) {
             let _ = scrape.send(());
