@@ -31,7 +31,7 @@ const fn histogram(name: &'static str, help: &'static str) -> Family {
 }
 
 const BUILD_INFO: Family = gauge("uringcast_build_info", "Always 1; the version is a label.");
-const MEDIA_UP: Family = gauge("uringcast_media_up", "Whether the media process is connected.");
+const MEDIA_UP: Family = gauge("uringcast_media_up", "Whether the media process is connected and reports.");
 const SESSIONS: Family = gauge("uringcast_sessions", "Sessions by role.");
 const STREAMS: Family = gauge("uringcast_streams", "Streams that somebody publishes now.");
 const VIEWERS: Family = gauge("uringcast_viewers", "Sessions that watch.");
