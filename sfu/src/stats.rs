@@ -28,17 +28,17 @@ pub enum DropReason {
     ReceiveBuffersExhausted,
     /// A socket's receive buffer was full and the kernel dropped the datagram.
     SocketBufferFull,
-    /// retransmission_budget
+    /// A viewer asked again for more than its byte budget allows.
     RetransmissionBudget,
-    /// retransmission_repeated
+    /// A viewer asked again for a packet that was sent again less than a round trip ago.
     RetransmissionRepeated,
-    /// retransmission_expired
+    /// A viewer asked again for a packet that the store no longer holds.
     RetransmissionExpired,
-    /// rtcp_replayed
+    /// RTCP whose SRTCP index was seen before or is too old (RFC 3711 §3.3.2).
     RtcpReplayed,
-    /// awaiting_keyframe
+    /// Withheld from a viewer that waits for a key frame.
     AwaitingKeyframe,
-    /// too_late
+    /// Came twice, or too late to be of use: older than all that is kept, or than what a viewer began with.
     TooLate,
 }
 
@@ -87,6 +87,14 @@ impl DropReason {
         }
     }
 }
+
+/// Buckets of [`WorkerSnapshot::train_packets`], in datagrams: powers of two up to 128, the most segments that the kernel
+/// takes in one send (`UDP_MAX_SEGMENTS`).
+pub const TRAIN_PACKETS_BOUNDS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
+/// Buckets of [`WorkerSnapshot::loop_seconds`]. An idle turn takes some 10 µs; at 33 ms a turn misses a frame of 30/s, and a
+/// second is a hang.
+pub const LOOP_SECONDS_BOUNDS: &[f64] =
+    &[0.000_01, 0.000_03, 0.000_1, 0.000_3, 0.001, 0.003, 0.01, 0.033, 0.1, 0.3, 1.0];
 
 /// A cumulative histogram in the shape that Prometheus wants.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -152,6 +160,8 @@ pub struct WorkerSnapshot {
     pub keyframe_requests: u64,
     /// Packets that found a full mesh ring.
     pub mesh_dropped_packets: u64,
+    /// Trains that the kernel refused whole; their datagrams then left one by one, so nothing was lost.
+    pub egress_trains_refused: u64,
     /// By [`DropReason`].
     pub dropped: [u64; DropReason::ALL.len()],
     /// Time spent outside the wait, in nanoseconds.
@@ -160,8 +170,26 @@ pub struct WorkerSnapshot {
     pub elapsed_ns: u64,
     /// Share of the last second spent outside the wait, 0–1.
     pub busy_ratio: f64,
+    /// Datagrams per send operation, [`TRAIN_PACKETS_BOUNDS`].
+    pub train_packets: HistogramSnapshot,
+    /// Time from the end of a wait to the begin of the next, one turn of the loop, [`LOOP_SECONDS_BOUNDS`].
+    pub loop_seconds: HistogramSnapshot,
     /// Datagram in → last copy handed to the kernel, seconds.
     pub forward_latency: HistogramSnapshot,
     /// By [`JoinPhase`], seconds.
     pub join: [HistogramSnapshot; JoinPhase::ALL.len()],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_drop_reason_counts_in_its_own_place_under_its_own_label() {
+        for (index, reason) in DropReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index, "{reason:?}");
+            let same = DropReason::ALL.iter().filter(|other| other.label() == reason.label());
+            assert_eq!(same.count(), 1, "{}", reason.label());
+        }
+    }
 }

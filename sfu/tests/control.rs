@@ -8,6 +8,7 @@ use sfu::config::MediaConfig;
 use sfu::control::frame::{Decoder, encode};
 use sfu::control::protocol::{
     CreateError, EndReason, Event, Hello, PROTOCOL_VERSION, Request, RequestId, SessionId, WorkerIndex,
+    WorkerLoad,
 };
 use sfu::core::plan::{Epoch, Role, SessionPlan};
 use sfu::error::StartError;
@@ -88,7 +89,25 @@ impl Signaling {
         self.stream.write_all(&encode(request).unwrap()).unwrap();
     }
 
+    /// The next event that is no load report; those come unasked between all others.
     fn event(&mut self) -> Event {
+        loop {
+            match self.any_event() {
+                Event::Load(_) => {}
+                event => return event,
+            }
+        }
+    }
+
+    fn load(&mut self) -> Vec<WorkerLoad> {
+        loop {
+            if let Event::Load(workers) = self.any_event() {
+                return workers;
+            }
+        }
+    }
+
+    fn any_event(&mut self) -> Event {
         let mut buffer = [0; 4096];
         loop {
             if let Some(event) = self.decoder.next_message().unwrap() {
@@ -147,8 +166,8 @@ fn a_new_signaling_process_takes_the_place_of_the_old_one() {
     let media = start("replace");
     let (mut old, _) = Signaling::connect(&media.control);
     let (mut new, _) = Signaling::connect(&media.control);
-    let mut buffer = [0; 16];
-    assert_eq!(old.stream.read(&mut buffer).unwrap(), 0, "the old one is cut off");
+    let mut rest = Vec::new();
+    old.stream.read_to_end(&mut rest).expect("the old one is cut off");
     new.create(0, viewer()).unwrap();
     new.ask(&Request::Shutdown);
     media.thread.join().unwrap().unwrap();
@@ -189,6 +208,25 @@ fn stats_come_from_every_worker() {
 }
 
 #[test]
+fn the_load_of_every_worker_comes_unasked_and_counts_its_sessions() {
+    let media = start("load");
+    let (mut signaling, hello) = Signaling::connect(&media.control);
+    let first = signaling.load();
+    assert_eq!(first.len(), hello.workers.len());
+    assert!(first.iter().all(|worker| worker.up && worker.sessions == 0), "{first:?}");
+    signaling.create(0, viewer()).unwrap();
+    let started = Instant::now();
+    while signaling.load()[0].sessions != 1 {
+        assert!(started.elapsed() < PATIENCE, "the session was never reported");
+    }
+    let last = signaling.load();
+    assert!(last.iter().all(|worker| (0.0..=1.0).contains(&worker.busy_ratio)), "{last:?}");
+    assert!(last[1..].iter().all(|worker| worker.sessions == 0), "{last:?}");
+    signaling.ask(&Request::Shutdown);
+    media.thread.join().unwrap().unwrap();
+}
+
+#[test]
 fn a_second_media_process_on_the_same_socket_does_not_start() {
     let media = start("twice");
     let (mut signaling, _) = Signaling::connect(&media.control);
@@ -204,8 +242,8 @@ fn bytes_of_another_protocol_cost_the_connection_only() {
     let media = start("foreign");
     let (mut stranger, _) = Signaling::connect(&media.control);
     stranger.stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-    let mut buffer = [0; 16];
-    assert_eq!(stranger.stream.read(&mut buffer).unwrap(), 0);
+    let mut rest = Vec::new();
+    stranger.stream.read_to_end(&mut rest).expect("the stranger is cut off");
     let (mut signaling, _) = Signaling::connect(&media.control);
     signaling.create(0, viewer()).unwrap();
     signaling.ask(&Request::Shutdown);

@@ -1,77 +1,9 @@
-//! The `uringcast` binary: signaling, and the start of media.
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "tests"))]
-
-mod auth;
-mod candidates;
-mod check;
-mod config;
-mod error;
-mod first_screen;
-mod http;
-mod lock;
-mod logging;
-mod media;
-mod metrics;
-mod pages;
-mod random;
-mod registry;
-mod sdp;
-mod shutdown;
-mod start;
-mod time;
-
-use config::{Config, Mode};
-use error::StartError;
-use std::process::ExitCode;
+//! The `uringcast` binary.
 
 /// Small and fast, with a heap per thread: workers never wait for each other's frees.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Could not start, or failed.
-const FAILED: u8 = 1;
-/// The command line or the configuration is wrong.
-const USAGE: u8 = 2;
-
-fn main() -> ExitCode {
-    let (mode, config) = match config::load_process() {
-        Ok(loaded) => loaded,
-        Err(errors) => return complain(&errors),
-    };
-    match run(mode, config) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("uringcast: {error}");
-            ExitCode::from(FAILED)
-        }
-    }
-}
-
-fn complain(errors: &[config::ConfigError]) -> ExitCode {
-    for error in errors {
-        eprintln!("uringcast: {error}");
-    }
-    ExitCode::from(USAGE)
-}
-
-fn run(mode: Mode, config: Config) -> Result<(), StartError> {
-    match mode {
-        Mode::Serve | Mode::Signaling => {
-            let log = logging::start(&config);
-            start::run(config, mode, log)
-        }
-        Mode::Media => {
-            logging::start(&config);
-            if config.control.starts_with(&config.state_dir) {
-                start::make_state_dir(&config.state_dir)?;
-            }
-            let media = config.media().map_err(StartError::Interfaces)?;
-            Ok(sfu::run(media, start::tell_service_manager)?)
-        }
-        Mode::Check => check::run(&config),
-        Mode::Keys => {
-            first_screen::say(&config::keys::markdown());
-            Ok(())
-        }
-    }
+fn main() -> std::process::ExitCode {
+    uringcast::main()
 }

@@ -10,6 +10,9 @@ use sfu::stats::{DropReason, HistogramSnapshot, JoinPhase, WorkerSnapshot};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+#[cfg(test)]
+mod tests;
+
 /// A family of the media process or of the registry.
 #[derive(Debug, Clone, Copy)]
 struct Family {
@@ -31,7 +34,7 @@ const fn histogram(name: &'static str, help: &'static str) -> Family {
 }
 
 const BUILD_INFO: Family = gauge("uringcast_build_info", "Always 1; the version is a label.");
-const MEDIA_UP: Family = gauge("uringcast_media_up", "Whether the media process is connected.");
+const MEDIA_UP: Family = gauge("uringcast_media_up", "Whether the media process is connected and reports.");
 const SESSIONS: Family = gauge("uringcast_sessions", "Sessions by role.");
 const STREAMS: Family = gauge("uringcast_streams", "Streams that somebody publishes now.");
 const VIEWERS: Family = gauge("uringcast_viewers", "Sessions that watch.");
@@ -47,6 +50,12 @@ const RETRANSMITTED: Family =
     counter("uringcast_retransmitted_packets_total", "Packets sent again to viewers after a NACK.");
 const DROPPED: Family =
     counter("uringcast_dropped_packets_total", "Datagrams and packets dropped, by reason.");
+const TRAIN_PACKETS: Family =
+    histogram("uringcast_egress_train_packets", "Datagrams that left in one send operation.");
+const TRAINS_REFUSED: Family = counter(
+    "uringcast_egress_trains_refused_total",
+    "Trains that the kernel refused whole; their datagrams left one by one.",
+);
 const KEYFRAME_REQUESTS: Family =
     counter("uringcast_keyframe_requests_total", "Key-frame requests sent to publishers.");
 const MESH_DROPPED: Family =
@@ -59,6 +68,10 @@ const JOIN: Family =
     histogram("uringcast_join_seconds", "How long a join took until this phase; answer is the HTTP request.");
 const WORKER_BUSY: Family =
     gauge("uringcast_worker_busy_ratio", "Share of the last second that a worker worked.");
+const WORKER_LOOP: Family = histogram(
+    "uringcast_worker_loop_seconds",
+    "How long one turn of a worker's loop took, without its wait.",
+);
 const WORKER_SESSIONS: Family = gauge("uringcast_worker_sessions", "Sessions on a worker.");
 const HTTP_REQUESTS: Family =
     counter("uringcast_http_requests_total", "HTTP requests by route and status code.");
@@ -237,20 +250,29 @@ impl MediaReport {
             family(RTP_LOST, vec![counter_metric(&[], total.rtp_lost_packets)]),
             family(RETRANSMITTED, vec![counter_metric(&[], total.retransmitted_packets)]),
             family(DROPPED, dropped.collect()),
+            family(TRAIN_PACKETS, vec![histogram_metric(&[], &total.train_packets)]),
+            family(TRAINS_REFUSED, vec![counter_metric(&[], total.egress_trains_refused)]),
             family(KEYFRAME_REQUESTS, vec![counter_metric(&[], total.keyframe_requests)]),
             family(MESH_DROPPED, vec![counter_metric(&[], total.mesh_dropped_packets)]),
             family(FORWARD_LATENCY, vec![histogram_metric(&[], &total.forward_latency)]),
             family(JOIN, join_metrics(&total, answer)),
-            family(WORKER_BUSY, self.per_worker(|worker| worker.busy_ratio)),
-            family(WORKER_SESSIONS, self.per_worker(|worker| (worker.publishers + worker.viewers) as f64)),
+            family(WORKER_BUSY, self.per_worker(|label, worker| gauge_metric(label, worker.busy_ratio))),
+            family(
+                WORKER_LOOP,
+                self.per_worker(|label, worker| histogram_metric(label, &worker.loop_seconds)),
+            ),
+            family(
+                WORKER_SESSIONS,
+                self.per_worker(|label, worker| {
+                    gauge_metric(label, (worker.publishers + worker.viewers) as f64)
+                }),
+            ),
         ]
     }
 
-    fn per_worker(&self, value: impl Fn(&WorkerSnapshot) -> f64) -> Vec<Metric> {
+    fn per_worker(&self, metric: impl Fn(&[(&str, &str)], &WorkerSnapshot) -> Metric) -> Vec<Metric> {
         let workers = self.latest.iter().enumerate();
-        workers
-            .map(|(index, worker)| gauge_metric(&[("worker", &index.to_string())], value(worker)))
-            .collect()
+        workers.map(|(index, worker)| metric(&[("worker", &index.to_string())], worker)).collect()
     }
 }
 
@@ -275,9 +297,11 @@ fn add(total: &mut WorkerSnapshot, more: &WorkerSnapshot) {
     total.retransmitted_packets += more.retransmitted_packets;
     total.keyframe_requests += more.keyframe_requests;
     total.mesh_dropped_packets += more.mesh_dropped_packets;
+    total.egress_trains_refused += more.egress_trains_refused;
     for (total, more) in total.dropped.iter_mut().zip(more.dropped) {
         *total += more;
     }
+    add_histogram(&mut total.train_packets, &more.train_packets);
     add_histogram(&mut total.forward_latency, &more.forward_latency);
     for (total, more) in total.join.iter_mut().zip(&more.join) {
         add_histogram(total, more);
@@ -354,66 +378,4 @@ fn histogram_metric(label: &[(&str, &str)], snapshot: &HistogramSnapshot) -> Met
     let mut metric = Metric::from_label(labels(label));
     metric.set_histogram(histogram);
     metric
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn text(metrics: &Metrics) -> String {
-        String::from_utf8(metrics.render(Counts::default(), true).expect("render")).expect("text")
-    }
-
-    fn snapshot(elapsed_ns: u64, packets: u64) -> WorkerSnapshot {
-        let forward_latency =
-            HistogramSnapshot { bounds: vec![0.001, 0.01], counts: vec![packets, 1, 0], sum: 0.5 };
-        WorkerSnapshot { elapsed_ns, rtp_packets_out: packets, forward_latency, ..WorkerSnapshot::default() }
-    }
-
-    #[test]
-    fn workers_are_added_up_and_histograms_cumulated() {
-        let metrics = Metrics::new().expect("metrics");
-        metrics.report(&[snapshot(1, 10), snapshot(1, 5)]);
-        let text = text(&metrics);
-        assert!(text.contains("uringcast_rtp_packets_total{direction=\"out\"} 15\n"), "{text}");
-        assert!(text.contains("uringcast_forward_latency_seconds_bucket{le=\"0.001\"} 15\n"), "{text}");
-        assert!(text.contains("uringcast_forward_latency_seconds_bucket{le=\"+Inf\"} 17\n"), "{text}");
-        assert!(text.contains("uringcast_worker_sessions{worker=\"1\"} 0\n"), "{text}");
-    }
-
-    #[test]
-    fn counters_do_not_go_back_when_a_worker_or_media_starts_anew() {
-        let metrics = Metrics::new().expect("metrics");
-        metrics.report(&[snapshot(10, 100), snapshot(10, 50)]);
-        metrics.report(&[snapshot(11, 110), snapshot(1, 1)]);
-        assert!(text(&metrics).contains("uringcast_rtp_packets_total{direction=\"out\"} 161\n"));
-        metrics.media_connected([1; 32]);
-        assert!(text(&metrics).contains("uringcast_rtp_packets_total{direction=\"out\"} 161\n"));
-        metrics.report(&[snapshot(20, 2)]);
-        assert!(text(&metrics).contains("uringcast_rtp_packets_total{direction=\"out\"} 163\n"));
-    }
-
-    #[test]
-    fn a_signaling_process_that_meets_the_same_media_again_counts_once() {
-        let metrics = Metrics::new().expect("metrics");
-        for elapsed in [10, 20] {
-            metrics.media_connected([1; 32]);
-            metrics.report(&[snapshot(elapsed, 100)]);
-            assert!(text(&metrics).contains("uringcast_rtp_packets_total{direction=\"out\"} 100\n"));
-        }
-    }
-
-    #[test]
-    fn own_counters_carry_only_closed_labels() {
-        let metrics = Metrics::new().expect("metrics");
-        metrics.http_request("whip", 201);
-        metrics.session_ended(Some(Role::Viewer), EndReason::ConsentExpired);
-        metrics.answered(Duration::from_millis(3));
-        let text = text(&metrics);
-        assert!(text.contains("uringcast_http_requests_total{code=\"201\",route=\"whip\"} 1\n"), "{text}");
-        assert!(
-            text.contains("uringcast_sessions_ended_total{reason=\"consent_expired\",role=\"viewer\"} 1\n")
-        );
-        assert!(text.contains("uringcast_join_seconds_bucket{phase=\"answer\",le=\"0.005\"} 1\n"), "{text}");
-    }
 }

@@ -424,3 +424,32 @@ fn signals_end_it_cleanly() {
         assert!(server.media.deleted().is_empty(), "a separate media process keeps its sessions");
     }
 }
+
+#[test]
+fn a_saturated_worker_gets_no_sessions_and_a_saturated_server_asks_to_come_again() {
+    let server = Server::start("saturated", &[]);
+    let watch = || server.post("/demo/whep", &[], WHEP);
+    server.media.be_busy(&[0.95, 0.2]);
+    let placed = |from: usize| -> Vec<u16> {
+        server.media.created()[from..].iter().map(|(session, _)| session.worker.0).collect()
+    };
+    // What signaling knows is as old as its last report.
+    eventually("the report arrives", || {
+        watch().session();
+        placed(0).ends_with(&[1, 1, 1])
+    });
+    let before = server.media.created().len();
+    (0..20).for_each(|_| _ = watch().session());
+    assert_eq!(placed(before), [1; 20]);
+
+    server.media.be_busy(&[0.95, 0.9]);
+    eventually("not ready for more", || server.get("/readyz").status == 503);
+    let answer = watch();
+    assert!(answer.problem(503).contains("stutter"), "{answer:?}");
+    assert_eq!(answer.header("retry-after"), Some("5"));
+    assert!(server.get("/readyz").problem(503).contains("near its limit"));
+    assert_eq!(server.get("/healthz").status, 200, "it lives");
+    server.media.be_busy(&[0.95, 0.2]);
+    eventually("ready again", || server.get("/readyz").status == 200);
+    watch().session();
+}

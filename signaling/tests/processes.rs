@@ -192,6 +192,28 @@ fn a_killed_media_process_is_started_again_and_its_sessions_are_forgotten() {
 }
 
 #[test]
+fn a_stopped_media_process_takes_no_viewers_and_goes_on_with_those_that_it_has() {
+    let place = Place::new("stopped");
+    let _server = place.start("serve");
+    eventually("ready", || place.is_ready());
+    let (session, media) = (place.watch(), place.media_pids());
+    kill(media[0], Signal::SIGSTOP).unwrap();
+    eventually("no longer ready", || place.ask("GET", "/readyz", "").0 == 503);
+    for (method, path, body) in [("GET", "/readyz", ""), ("POST", "/demo/whep", WHEP)] {
+        let (status, text) = place.ask(method, path, body);
+        assert_eq!(status, 503, "{text}");
+        assert!(text.contains("retry-after: ") && text.contains("has not reported"), "{text}");
+    }
+    assert!(place.ask("GET", "/metrics", "").1.contains("\nuringcast_media_up 0\n"));
+    kill(media[0], Signal::SIGCONT).unwrap();
+    eventually("ready again", || place.is_ready());
+    assert_eq!(place.media_pids(), media, "the same media process");
+    assert_eq!(place.ask("GET", &session, "").0, 204);
+    assert!(place.ask("GET", "/metrics", "").1.contains("\nuringcast_media_up 1\n"));
+    place.watch();
+}
+
+#[test]
 fn a_second_server_on_the_same_control_socket_ends_and_leaves_the_first_alone() {
     let mut place = Place::new("second");
     let _first = place.start("serve");

@@ -4,13 +4,15 @@
 
 pub mod frame;
 pub mod listener;
+mod load;
 pub mod protocol;
 mod thread;
 
 use self::listener::{Connection, ConnectionId, FromSignaling};
+use self::load::{LoadMeter, Purpose, Round};
 use self::protocol::{
-    CreateError, EndReason, Event, Hello, PROTOCOL_VERSION, Request, RequestId, SessionId, SessionInfo,
-    WorkerIndex, WorkerInfo,
+    CreateError, EndReason, Event, Hello, LOAD_INTERVAL_MS, PROTOCOL_VERSION, Request, RequestId, SessionId,
+    SessionInfo, WorkerIndex, WorkerInfo,
 };
 use self::thread::{WorkerFactory, WorkerHandle};
 use crate::config::{MediaConfig, ORPHAN_SECONDS, PROCESS_SESSIONS_MAX};
@@ -28,14 +30,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 
 /// Events that may wait for the control thread; a worker keeps what does not fit.
 const EVENTS_MAX: usize = 16_384;
 /// After a fault a worker is started again at once, and if that fails every so often.
 const RESTART_RETRY: Duration = Duration::from_secs(1);
-
-/// A round of statistics that a worker has not answered for so long is given up for a new one.
-const STATS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Runs the media process on the calling thread until it is told to shut down or is orphaned. Calls `on_ready` once
 /// sessions can be created.
@@ -66,12 +66,6 @@ struct Pending {
     plan: SessionPlan,
 }
 
-/// Snapshots that are being gathered, by worker.
-struct StatsRound {
-    begun: Instant,
-    snapshots: Vec<Option<WorkerSnapshot>>,
-}
-
 /// The control thread's state.
 struct Control {
     factory: WorkerFactory,
@@ -81,7 +75,8 @@ struct Control {
     pending: HashMap<RequestId, (WorkerIndex, Pending)>,
     next_request: u64,
     connection: Option<Connection>,
-    stats: Option<StatsRound>,
+    round: Option<Round>,
+    load: LoadMeter,
     alone_since: Instant,
     shutting_down: bool,
 }
@@ -115,7 +110,8 @@ impl Control {
             pending: HashMap::new(),
             next_request: 0,
             connection: None,
-            stats: None,
+            round: None,
+            load: LoadMeter::new(count),
             alone_since: Instant::now(),
             shutting_down: false,
         })
@@ -131,6 +127,9 @@ impl Control {
         // The reload of signaling's certificates, which often goes to every process of our name, is not the end of media.
         let mut hang_up = signal(SignalKind::hangup()).map_err(StartError::Thread)?;
         let mut tick = tokio::time::interval(RESTART_RETRY);
+        let mut load = tokio::time::interval(Duration::from_millis(LOAD_INTERVAL_MS));
+        // After a pause of the whole process one report says as much as the missed ones.
+        load.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.is_over() {
             tokio::select! {
                 Some(message) = requests.recv() => self.handle_signaling(message),
@@ -139,6 +138,7 @@ impl Control {
                 _ = interrupt.recv() => self.shut_down(),
                 _ = hang_up.recv() => {}
                 _ = tick.tick() => self.tick(),
+                _ = load.tick(), if self.connection.is_some() => self.ask_workers(Purpose::Load),
             }
         }
         // Let the last events leave.
@@ -205,7 +205,7 @@ impl Control {
             Request::Delete { session } => {
                 self.command(session.worker, Command::Delete(session));
             }
-            Request::Stats => self.ask_for_stats(),
+            Request::Stats => self.ask_workers(Purpose::Stats),
             Request::Shutdown => self.shut_down(),
         }
     }
@@ -225,18 +225,24 @@ impl Control {
         }
     }
 
-    fn ask_for_stats(&mut self) {
-        if self.stats.as_ref().is_some_and(|round| round.begun.elapsed() < STATS_PATIENCE) {
-            return;
+    /// Asks every worker for its counters, unless they are being asked.
+    fn ask_workers(&mut self, purpose: Purpose) {
+        if self.round.as_ref().is_some_and(Round::is_overdue) {
+            self.close_round();
         }
-        let mut snapshots = vec![None; self.workers.len()];
-        for (index, snapshot) in snapshots.iter_mut().enumerate() {
-            if !self.command(WorkerIndex(index as u16), Command::Stats) {
-                *snapshot = Some(WorkerSnapshot::default());
+        if self.round.is_none() {
+            let mut round = Round::new(self.workers.len());
+            for index in (0..self.workers.len() as u16).map(WorkerIndex) {
+                if !self.command(index, Command::Stats) {
+                    round.answer(index, WorkerSnapshot::default());
+                }
             }
+            self.round = Some(round);
         }
-        self.stats = Some(StatsRound { begun: Instant::now(), snapshots });
-        self.tell_stats_when_complete();
+        if let Some(round) = &mut self.round {
+            round.want(purpose);
+        }
+        self.close_complete_round();
     }
 
     /// Puts a command into a worker's mailbox; false if there is no such worker.
@@ -312,17 +318,28 @@ impl Control {
     }
 
     fn stats(&mut self, worker: WorkerIndex, snapshot: WorkerSnapshot) {
-        let Some(round) = &mut self.stats else { return };
-        round.snapshots[usize::from(worker.0)] = Some(snapshot);
-        self.tell_stats_when_complete();
+        if let Some(round) = &mut self.round {
+            round.answer(worker, snapshot);
+            self.close_complete_round();
+        }
     }
 
-    fn tell_stats_when_complete(&mut self) {
-        let complete = |round: &StatsRound| round.snapshots.iter().all(Option::is_some);
-        if self.stats.as_ref().is_some_and(complete)
-            && let Some(round) = self.stats.take()
-        {
-            self.tell(&Event::Stats(round.snapshots.into_iter().flatten().collect()));
+    fn close_complete_round(&mut self) {
+        if self.round.as_ref().is_some_and(Round::is_complete) {
+            self.close_round();
+        }
+    }
+
+    /// Tells signaling what the workers answered. Of one that hangs it learns by the load; counters with a gap would look as
+    /// if that worker had started anew.
+    fn close_round(&mut self) {
+        let Some(round) = self.round.take() else { return };
+        if round.is_wanted(Purpose::Load) {
+            let loads = self.load.measure(round.answers());
+            self.tell(&Event::Load(loads));
+        }
+        if round.is_wanted(Purpose::Stats) && round.is_complete() {
+            self.tell(&Event::Stats(round.into_snapshots()));
         }
     }
 

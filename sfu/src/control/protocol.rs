@@ -105,8 +105,26 @@ pub enum Event {
         reason: EndReason,
     },
     /// The answer to [`Request::Stats`], one for all requests that wait: a snapshot per worker, by index. That of a worker
-    /// which is down is all zero.
+    /// which is down is all zero. While a worker hangs there is none.
     Stats(Vec<WorkerSnapshot>),
+    /// How busy each worker is, by index; unasked, every [`LOAD_INTERVAL_MS`] while signaling is connected. That it comes is
+    /// also the sign that media lives.
+    Load(Vec<WorkerLoad>),
+}
+
+/// Milliseconds between two [`Event::Load`]. Half a second holds 15 frames of a 30/s stream, enough for a mean, and a storm of
+/// joins is seen before it is over.
+pub const LOAD_INTERVAL_MS: u64 = 500;
+
+/// What signaling places sessions by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct WorkerLoad {
+    /// It runs and answers. The other fields of one that does not are 0.
+    pub up: bool,
+    /// Share of the time since the last report that it spent outside its wait, 0–1.
+    pub busy_ratio: f64,
+    /// Sessions on it, publishers and viewers.
+    pub sessions: u64,
 }
 
 /// A publisher that sends nothing for so long is no longer live, and its name may be published again.

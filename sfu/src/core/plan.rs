@@ -63,13 +63,13 @@ pub enum Extension {
     AudioLevel,
     /// `urn:3gpp:video-orientation`, TS 26.114.
     VideoOrientation,
-    /// When a packet left us, for the receiver's estimate of the bandwidth.
+    /// When a packet left us, 24 bits of 6.18 fixed-point seconds, for the receiver's estimate of the bandwidth. Written by us.
     AbsSendTime,
-    /// How long the receiver may buffer before it plays, as the publisher wishes.
+    /// How long the receiver may buffer before it plays, as the publisher wishes. Passed through.
     PlayoutDelay,
-    /// Frame dependencies, AV1 RTP specification appendix A.
+    /// Frame dependencies, AV1 RTP specification appendix A. Passed through.
     DependencyDescriptor,
-    /// When the media was captured, as the publisher's clock has it.
+    /// When the media was captured, as the publisher's clock has it. Passed through.
     AbsCaptureTime,
 }
 
@@ -196,7 +196,8 @@ pub struct SessionPlan {
     pub remote: RemoteTransport,
     /// Accepted m-sections, all in one BUNDLE.
     pub sections: Vec<MediaSection>,
-    /// Header extensions of more than 16 bytes may be sent (`a=extmap-allow-mixed`, RFC 8285 §4.3).
+    /// Packets with one-byte and with two-byte header extensions may share a stream (`a=extmap-allow-mixed`, RFC 8285 §6),
+    /// so one of more than 16 bytes may be sent.
     pub extmap_allow_mixed: bool,
     /// What signaling wants to find again after a restart; opaque to media, at most [`BLOB_BYTES_MAX`].
     pub blob: Vec<u8>,

@@ -78,7 +78,7 @@ async fn post(
     }
     let offer = Offer::parse(&read_text(body, app.config.limits).await?)?;
     let plan = sdp::plan(&offer, role, registry::NO_STREAM, registry::NO_EPOCH, &mut random_ssrc)?;
-    let ready = app.media.ready().ok_or(CreateFailure::Unavailable)?;
+    let ready = app.media.ready()?;
     let candidacy = Candidacy { name, credential, plan, ids: fresh_ids()? };
     let admission = app.media.registry().admit(candidacy, unix_seconds())?;
     let claim = app.media.create(admission.clone()).await?;
@@ -197,7 +197,7 @@ impl From<Refusal> for Problem {
         match refusal {
             Refusal::Taken => Problem::new(StatusCode::CONFLICT, detail),
             Refusal::Unplayable { .. } => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
-            Refusal::Full => Problem::unavailable(detail),
+            Refusal::Full | Refusal::Saturated => Problem::unavailable(detail),
             Refusal::Blob => Problem::new(StatusCode::BAD_REQUEST, detail),
         }
     }

@@ -13,7 +13,7 @@ use serde::Serialize;
 pub async fn metrics(app: &App) -> Result<Response, Problem> {
     app.media.refresh_stats().await;
     let counts = app.media.registry().counts(unix_seconds());
-    let text = app.metrics.render(counts, app.media.ready().is_some()).map_err(|error| {
+    let text = app.metrics.render(counts, app.media.ready().is_ok()).map_err(|error| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("The metrics cannot be written: {error}."))
     })?;
     Ok(typed(text, prometheus::TEXT_FORMAT))
@@ -24,12 +24,11 @@ pub fn healthz() -> Response {
     typed(b"ok\n".to_vec(), "text/plain")
 }
 
-/// `/readyz`: media is connected, so new sessions are taken.
+/// `/readyz`: new sessions are taken. Otherwise the detail says what stands in the way.
 pub fn readyz(app: &App) -> Result<Response, Problem> {
-    match app.media.ready() {
-        Some(_) => Ok(typed(b"ready\n".to_vec(), "text/plain")),
-        None => Err(Problem::unavailable("The media process is not connected; no new sessions are taken.")),
-    }
+    app.media.ready()?;
+    app.media.registry().takes_sessions()?;
+    Ok(typed(b"ready\n".to_vec(), "text/plain"))
 }
 
 /// May the request see metrics and names?

@@ -46,8 +46,8 @@ async fn answer(
 
 /// While media is away nobody knows which sessions live; they may come back with it.
 fn unknown(app: &App) -> Problem {
-    if app.media.ready().is_none() {
-        return CreateFailure::Unavailable.into();
+    if let Err(away @ CreateFailure::Unavailable) = app.media.ready() {
+        return away.into();
     }
     let detail = "There is no such session; it may have ended. POST an offer to the endpoint for a new one.";
     Problem::not_found(detail)

@@ -1,10 +1,12 @@
 //! One connection to media: requests go out, events come in, until it breaks.
 
-use super::{Command, CreateFailure, Place, Reply, SharedRegistry};
+use super::{Command, CreateFailure, Place, Readiness, Ready, Reply, SharedRegistry};
 use crate::metrics::Metrics;
 use crate::registry::Admission;
 use crate::shutdown::Shutdown;
-use sfu::control::protocol::{CreateError, Created, Event, Hello, Request, RequestId, SessionId};
+use sfu::control::protocol::{
+    CreateError, Created, Event, Hello, LOAD_INTERVAL_MS, Request, RequestId, SessionId, WorkerLoad,
+};
 use sfu::stats::WorkerSnapshot;
 use std::collections::HashMap;
 use std::io;
@@ -12,13 +14,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
-/// Placement wants fresh loads, and a scrape wants recent numbers even when media is slow to answer.
+/// A scrape wants recent numbers even when media is slow to answer.
 const STATS_INTERVAL: Duration = Duration::from_secs(1);
 /// A media process that does not drain its socket for so long is stuck.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Media that has not reported its load for so long is stopped or hangs: six reports are missing, more than any pause of a
+/// loaded host explains, and clients that wait hear of it before the five seconds of a create are over.
+pub(super) const SILENT_AFTER: Duration = Duration::from_millis(6 * LOAD_INTERVAL_MS);
 /// Media closes the connection when it has said goodbye to every client.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Events read ahead of their handling; the socket's own buffer holds the rest.
@@ -32,11 +37,26 @@ pub(super) struct Context {
     pub shutdown: Shutdown,
     /// Media ends with signaling, because signaling started it.
     pub owns_media: bool,
+    /// What the handlers are told of media.
+    pub ready: watch::Sender<Readiness>,
+}
+
+impl Context {
+    /// Tells the handlers what media is good for now.
+    pub fn tell(&self, readiness: Readiness) {
+        // The one before says nothing any more.
+        let _ = self.ready.send_replace(readiness);
+    }
 }
 
 /// The state of one connection.
 struct Conversation<'a> {
     context: &'a Context,
+    ready: Arc<Ready>,
+    /// When the last load came.
+    heard: Instant,
+    /// It is too long ago.
+    silent: bool,
     writer: OwnedWriteHalf,
     pending: HashMap<RequestId, (Admission, Reply)>,
     scrapes: Vec<oneshot::Sender<()>>,
@@ -53,8 +73,16 @@ pub(super) async fn converse(
     let (reader, writer) = stream.into_split();
     let (sender, mut events) = mpsc::channel(EVENTS_AHEAD);
     let reading = tokio::spawn(read_events(reader, sender));
-    let mut conversation =
-        Conversation { context, writer, pending: HashMap::new(), scrapes: Vec::new(), next_request: 0 };
+    let mut conversation = Conversation {
+        context,
+        ready: Arc::new(Ready { fingerprint: hello.fingerprint, workers: hello.workers.clone() }),
+        heard: Instant::now(),
+        silent: false,
+        writer,
+        pending: HashMap::new(),
+        scrapes: Vec::new(),
+        next_request: 0,
+    };
     let result = conversation.run(hello, &mut events, commands).await;
     reading.abort();
     conversation.give_up();
@@ -98,7 +126,8 @@ impl Conversation<'_> {
                     None => return Ok(()),
                 },
                 Some(command) = commands.recv() => self.on_command(command).await?,
-                _ = tick.tick() => self.send(&Request::Stats).await?,
+                _ = tick.tick(), if !self.silent => self.send(&Request::Stats).await?,
+                () = sleep_until(self.heard + SILENT_AFTER), if !self.silent => self.fall_silent(),
                 () = shutdown.over(), if goodbye_until.is_none() => {
                     if !self.context.owns_media {
                         return Ok(());
@@ -118,7 +147,35 @@ impl Conversation<'_> {
             tracing::warn!(%session, "ending a session that was replaced, or whose facts cannot be read");
             self.send(&Request::Delete { session }).await?;
         }
+        self.context.tell(Ok(Arc::clone(&self.ready)));
         Ok(())
+    }
+
+    /// Media reports no more. Its sessions may well live, so nothing is ended; but nobody is kept waiting for it.
+    fn fall_silent(&mut self) {
+        tracing::error!("the media process does not report; no new sessions until it does");
+        self.silent = true;
+        self.context.tell(Err(CreateFailure::Silent));
+        self.scrapes.clear();
+        self.fail_pending(CreateFailure::Silent);
+    }
+
+    fn on_load(&mut self, loads: &[WorkerLoad]) {
+        self.context.registry.lock().report(loads);
+        self.heard = Instant::now();
+        if std::mem::take(&mut self.silent) {
+            tracing::info!("the media process reports again");
+            self.context.tell(Ok(Arc::clone(&self.ready)));
+        }
+    }
+
+    /// What media creates for them all the same is ended when it says so.
+    fn fail_pending(&mut self, failure: CreateFailure) {
+        let mut registry = self.context.registry.lock();
+        for (_, (admission, reply)) in self.pending.drain() {
+            registry.failed(&admission);
+            let _ = reply.send(Err(failure));
+        }
     }
 
     async fn send(&mut self, request: &Request) -> io::Result<()> {
@@ -129,6 +186,8 @@ impl Conversation<'_> {
         match command {
             Command::Create { admission, reply } => self.create(admission, reply).await,
             Command::Delete(session) => self.send(&Request::Delete { session }).await,
+            // Dropped: who asks takes the numbers that there are.
+            Command::Stats(_) if self.silent => Ok(()),
             Command::Stats(reply) => {
                 self.scrapes.retain(|scrape| !scrape.is_closed());
                 self.scrapes.push(reply);
@@ -140,6 +199,11 @@ impl Conversation<'_> {
     async fn create(&mut self, admission: Admission, reply: Reply) -> io::Result<()> {
         if reply.is_closed() {
             self.context.registry.lock().failed(&admission);
+            return Ok(());
+        }
+        if self.silent {
+            self.context.registry.lock().failed(&admission);
+            let _ = reply.send(Err(CreateFailure::Silent));
             return Ok(());
         }
         let request = RequestId(self.next_request);
@@ -166,6 +230,7 @@ impl Conversation<'_> {
                 self.context.metrics.session_ended(role, reason);
             }
             Event::Stats(snapshots) => self.on_stats(&snapshots),
+            Event::Load(loads) => self.on_load(&loads),
             Event::Hello(_) => return Err(io::Error::other("media greeted twice")),
         }
         Ok(())
@@ -208,7 +273,6 @@ impl Conversation<'_> {
 
     /// Media gives one answer to requests that meet in it, so this one is for everybody who waits.
     fn on_stats(&mut self, snapshots: &[WorkerSnapshot]) {
-        self.context.registry.lock().report(snapshots);
         self.context.metrics.report(snapshots);
         for scrape in self.scrapes.drain(..) {
             let _ = scrape.send(());
@@ -217,11 +281,7 @@ impl Conversation<'_> {
 
     /// The connection is gone, and with it all that media may have done: the next hello tells.
     fn give_up(&mut self) {
-        let mut registry = self.context.registry.lock();
-        for (_, (admission, reply)) in self.pending.drain() {
-            registry.failed(&admission);
-            let _ = reply.send(Err(CreateFailure::Unavailable));
-        }
-        registry.rebuild(0, Vec::new());
+        self.fail_pending(CreateFailure::Unavailable);
+        self.context.registry.lock().rebuild(0, Vec::new());
     }
 }

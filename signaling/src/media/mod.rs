@@ -52,7 +52,7 @@ impl SharedRegistry {
     }
 }
 
-/// What media says of itself while it is connected.
+/// What media says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ready {
     /// SHA-256 of its certificate.
@@ -67,11 +67,19 @@ pub struct Ready {
 pub enum CreateFailure {
     #[error("The media process is not connected. Try again in a few seconds.")]
     Unavailable,
+    #[error(
+        "The media process has not reported for {} s: it is stopped or hangs. Try again in a few seconds; if that lasts, look at the process.",
+        connection::SILENT_AFTER.as_secs()
+    )]
+    Silent,
     #[error("The media process did not answer in time. Try again in a few seconds.")]
     Timeout,
     #[error("The media process refused the session: {0}.")]
     Refused(CreateError),
 }
+
+/// Media's facts, or why it takes no sessions now.
+type Readiness = Result<Arc<Ready>, CreateFailure>;
 
 type Reply = oneshot::Sender<Result<Claim, CreateFailure>>;
 
@@ -139,12 +147,15 @@ impl Drop for Claim {
 #[derive(Clone)]
 pub struct Media {
     place: Place,
-    ready: watch::Receiver<Option<Arc<Ready>>>,
+    ready: watch::Receiver<Readiness>,
 }
 
 impl Media {
-    /// Media's facts, while it is connected.
-    pub fn ready(&self) -> Option<Arc<Ready>> {
+    /// Media's facts, while it is connected and reports.
+    ///
+    /// # Errors
+    /// It takes no sessions now, and why.
+    pub fn ready(&self) -> Readiness {
         self.ready.borrow().clone()
     }
 
@@ -183,7 +194,7 @@ impl Media {
     /// Asks for fresh counters, which reach the metrics on their way. Gives up after a second.
     pub async fn refresh_stats(&self) {
         let (reply, answer) = oneshot::channel();
-        if self.ready().is_some() && self.place.commands.try_send(Command::Stats(reply)).is_ok() {
+        if self.ready().is_ok() && self.place.commands.try_send(Command::Stats(reply)).is_ok() {
             let _ = timeout(STATS_TIMEOUT, answer).await;
         }
     }
@@ -195,7 +206,6 @@ pub struct Supervisor {
     config_hash: u64,
     launcher: Option<Launcher>,
     commands: mpsc::Receiver<Command>,
-    ready: watch::Sender<Option<Arc<Ready>>>,
     context: Context,
     /// Why media was not there at the last try, as it was logged.
     complaint: Option<String>,
@@ -211,13 +221,12 @@ impl Supervisor {
         shutdown: Shutdown,
     ) -> (Supervisor, Media) {
         let (sender, commands) = mpsc::channel(COMMANDS_MAX);
-        let (ready, facts) = watch::channel(None);
+        let (ready, facts) = watch::channel(Err(CreateFailure::Unavailable));
         let registry = SharedRegistry::default();
         let place = Place { commands: sender, registry: registry.clone() };
         let owns_media = launcher.is_some();
-        let context = Context { place: place.clone(), registry, metrics, shutdown, owns_media };
-        let supervisor =
-            Supervisor { control, config_hash, launcher, commands, ready, context, complaint: None };
+        let context = Context { place: place.clone(), registry, metrics, shutdown, owns_media, ready };
+        let supervisor = Supervisor { control, config_hash, launcher, commands, context, complaint: None };
         (supervisor, Media { place, ready: facts })
     }
 
@@ -285,11 +294,9 @@ impl Supervisor {
         self.complaint = None;
         let (workers, sessions) = (hello.workers.len(), hello.sessions.len());
         tracing::info!(workers, sessions, "connected to media");
-        let ready = Ready { fingerprint: hello.fingerprint, workers: hello.workers.clone() };
         self.context.metrics.media_connected(hello.fingerprint);
-        self.ready.send_replace(Some(Arc::new(ready)));
         let result = connection::converse(stream, hello, &mut self.commands, &self.context).await;
-        self.ready.send_replace(None);
+        self.context.tell(Err(CreateFailure::Unavailable));
         while self.commands.try_recv().is_ok() {}
         if !self.context.shutdown.is_over() {
             let cause =

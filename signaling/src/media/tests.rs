@@ -2,7 +2,7 @@ use super::*;
 use crate::auth::Credential;
 use crate::registry::{Candidacy, FreshIds, NO_EPOCH, NO_STREAM, Refusal, StreamName};
 use crate::shutdown::{self, Stop};
-use sfu::control::protocol::WorkerIndex;
+use sfu::control::protocol::{LOAD_INTERVAL_MS, WorkerIndex, WorkerLoad};
 use sfu::core::plan::{DtlsRole, RemoteTransport, Role, SessionPlan, StreamId};
 use sfu::stats::WorkerSnapshot;
 use tokio::net::UnixListener;
@@ -72,10 +72,15 @@ async fn connected(world: World) -> (UnixListener, UnixStream, Media, Stop) {
     };
     let (first, stream) = tokio::join!(supervisor.first(), accepted);
     tokio::spawn(supervisor.run(first.expect("start")));
-    while media.ready().is_none() || media.registry().worker_count() == 0 {
+    while media.ready().is_err() {
         tokio::task::yield_now().await;
     }
     (listener, stream, media, _stop)
+}
+
+async fn report(stream: &mut UnixStream) {
+    let load = WorkerLoad { up: true, ..WorkerLoad::default() };
+    frame::write(stream, &Event::Load(vec![load])).await.expect("load");
 }
 
 async fn agree(stream: &mut UnixStream) -> SessionId {
@@ -111,7 +116,7 @@ async fn a_broken_connection_fails_those_who_wait() {
     };
     let (claim, ()) = tokio::join!(media.create(admit(&media).expect("admission")), broken);
     assert_eq!(claim.err(), Some(CreateFailure::Unavailable));
-    assert!(media.ready().is_none());
+    assert_eq!(media.ready(), Err(CreateFailure::Unavailable));
     assert_eq!(media.registry().worker_count(), 0);
 }
 
@@ -192,8 +197,10 @@ fn a_process_that_ended_is_not_alive_even_before_its_parent_asks() {
 async fn a_media_process_that_does_not_answer_is_given_up_after_five_seconds() {
     let (_listener, mut stream, media, _stop) = connected(world("timeout")).await;
     let silent = async {
-        next_request(&mut stream).await;
-        std::future::pending::<()>().await;
+        loop {
+            report(&mut stream).await;
+            sleep(Duration::from_millis(LOAD_INTERVAL_MS)).await;
+        }
     };
     let started = Instant::now();
     tokio::select! {
@@ -201,4 +208,31 @@ async fn a_media_process_that_does_not_answer_is_given_up_after_five_seconds() {
         () = silent => {}
     }
     assert_eq!(started.elapsed().as_secs(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn media_that_stops_reporting_gets_no_sessions_until_it_reports_again() {
+    let (_listener, mut stream, media, _stop) = connected(world("silent")).await;
+    report(&mut stream).await;
+    let started = Instant::now();
+    let claim = media.create(admit(&media).expect("admission")).await;
+    assert_eq!(claim.err(), Some(CreateFailure::Silent), "who waits is told");
+    assert_eq!(started.elapsed().as_millis() as u64, 6 * LOAD_INTERVAL_MS);
+    assert_eq!(media.ready(), Err(CreateFailure::Silent));
+    let claim = media.create(admit(&media).expect("admission")).await;
+    assert_eq!(claim.err(), Some(CreateFailure::Silent), "who comes now is told at once");
+    media.refresh_stats().await;
+    assert_eq!(started.elapsed().as_millis() as u64, 6 * LOAD_INTERVAL_MS);
+    assert_eq!(media.registry().counts(0).viewers, 0);
+
+    // It was only asleep, and now does what it was asked.
+    let session = agree(&mut stream).await;
+    report(&mut stream).await;
+    assert_eq!(next_request(&mut stream).await, Request::Delete { session }, "nobody waits for it any more");
+    while media.ready().is_err() {
+        tokio::task::yield_now().await;
+    }
+    let (claim, _) = tokio::join!(media.create(admit(&media).expect("admission")), agree(&mut stream));
+    claim.expect("created").keep();
+    assert_eq!(media.registry().counts(0).viewers, 1);
 }

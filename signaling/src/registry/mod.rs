@@ -15,11 +15,10 @@ pub use blob::{Blob, UrlId};
 pub use name::{NameError, StreamName};
 
 use crate::auth::Credential;
-use placement::WorkerLoad;
-use sfu::control::protocol::{SessionId, SessionInfo, WorkerIndex};
+use placement::Worker;
+use sfu::control::protocol::{SessionId, SessionInfo, WorkerIndex, WorkerLoad};
 use sfu::core::codec::{Codec, MediaKind};
 use sfu::core::plan::{Epoch, Role, SessionPlan, StreamId};
-use sfu::stats::WorkerSnapshot;
 use std::collections::HashMap;
 use stream::{Publisher, Stream};
 
@@ -39,6 +38,10 @@ pub enum Refusal {
         "No media worker takes sessions: each is full or starts again. Try again later, or use another server."
     )]
     Full,
+    #[error(
+        "Every media worker is near its limit of load: with one more session the streams would stutter for everybody. Try again in a few seconds, or use another server."
+    )]
+    Saturated,
     #[error("The session's facts do not fit into its plan. Use a shorter stream name.")]
     Blob,
 }
@@ -120,7 +123,9 @@ pub struct Registry {
     streams: HashMap<StreamName, Stream>,
     sessions: HashMap<SessionId, Session>,
     urls: HashMap<UrlId, SessionId>,
-    workers: Vec<WorkerLoad>,
+    workers: Vec<Worker>,
+    /// The worker whose turn it is among equal ones.
+    next_worker: usize,
 }
 
 impl Registry {
@@ -136,7 +141,7 @@ impl Registry {
                 Role::Viewer => stream.may_watch(&plan, now)?,
             }
         }
-        let worker = placement::least_loaded(&self.workers).ok_or(Refusal::Full)?;
+        let worker = placement::choose(&self.workers, self.next_worker)?;
         let blob = Blob { url: ids.url, name: name.clone(), etag: ids.etag, credential, created: now };
         plan.blob = postcard::to_stdvec(&blob).map_err(|_| Refusal::Blob)?;
         let stream = self.streams.entry(name).or_insert_with(|| Stream::new(ids.stream));
@@ -148,7 +153,8 @@ impl Registry {
             plan.epoch = stream.epoch;
             stream.creating.push((plan.epoch, now));
         }
-        self.load(worker, |load| load.sessions += 1);
+        self.worker(worker, Worker::place);
+        self.next_worker = usize::from(worker.0) + 1;
         Ok(Admission { worker, plan, blob })
     }
 
@@ -168,7 +174,7 @@ impl Registry {
     /// Media has not created what was admitted.
     pub fn failed(&mut self, admission: &Admission) {
         self.settle(admission);
-        self.load(admission.worker, |load| load.sessions = load.sessions.saturating_sub(1));
+        self.worker(admission.worker, Worker::take_back);
         self.sweep(&admission.blob.name);
     }
 
@@ -261,19 +267,22 @@ impl Registry {
     /// A session is gone; what it was.
     pub fn ended(&mut self, id: SessionId) -> Option<Role> {
         self.retire(id);
-        self.load(id.worker, |load| load.sessions = load.sessions.saturating_sub(1));
-        self.sessions.remove(&id).map(|session| session.role)
+        let session = self.sessions.remove(&id)?;
+        self.worker(id.worker, |worker| worker.sessions = worker.sessions.saturating_sub(1));
+        Some(session.role)
     }
 
     /// Takes over what media says that lives. Returned, to be ended, are sessions whose blob is not ours, and publishers
     /// that were replaced while nobody was there to end them.
     pub fn rebuild(&mut self, workers: usize, sessions: Vec<SessionInfo>) -> Vec<SessionId> {
-        *self = Registry { workers: vec![WorkerLoad::default(); workers], ..Registry::default() };
+        *self = Registry { workers: vec![Worker::default(); workers], ..Registry::default() };
         let mut unwanted = Vec::new();
         for info in sessions {
-            self.load(info.session.worker, |load| load.sessions += 1);
             match postcard::from_bytes::<Blob>(&info.plan.blob) {
-                Ok(blob) => self.insert(info, blob),
+                Ok(blob) => {
+                    self.worker(info.session.worker, |worker| worker.sessions += 1);
+                    self.insert(info, blob);
+                }
                 Err(_) => unwanted.push(info.session),
             }
         }
@@ -282,18 +291,24 @@ impl Registry {
         unwanted
     }
 
-    /// What the workers reported.
-    pub fn report(&mut self, snapshots: &[WorkerSnapshot]) {
-        for (load, snapshot) in self.workers.iter_mut().zip(snapshots) {
-            load.busy_ratio = snapshot.busy_ratio;
-            // Media puts an empty snapshot in the place of a worker that does not run.
-            load.down = snapshot.elapsed_ns == 0;
+    /// What media reported of its workers.
+    pub fn report(&mut self, loads: &[WorkerLoad]) {
+        for (worker, load) in self.workers.iter_mut().zip(loads) {
+            worker.report(*load);
         }
+    }
+
+    /// Whether a worker would take a session now.
+    ///
+    /// # Errors
+    /// None would, and why.
+    pub fn takes_sessions(&self) -> Result<(), Refusal> {
+        placement::choose(&self.workers, self.next_worker).map(drop)
     }
 
     /// A worker does not run; it gets nothing until it reports again.
     pub fn worker_down(&mut self, worker: WorkerIndex) {
-        self.load(worker, |load| load.down = true);
+        self.worker(worker, |worker| worker.down = true);
     }
 
     /// The live streams by name.
@@ -333,9 +348,9 @@ impl Registry {
         self.workers.len()
     }
 
-    fn load(&mut self, worker: WorkerIndex, change: impl FnOnce(&mut WorkerLoad)) {
-        if let Some(load) = self.workers.get_mut(usize::from(worker.0)) {
-            change(load);
+    fn worker(&mut self, index: WorkerIndex, change: impl FnOnce(&mut Worker)) {
+        if let Some(worker) = self.workers.get_mut(usize::from(index.0)) {
+            change(worker);
         }
     }
 

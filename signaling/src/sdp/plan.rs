@@ -32,7 +32,7 @@ pub fn plan(
         epoch: if role == Role::Viewer { Epoch(0) } else { epoch },
         remote: remote(offer)?,
         sections: sections.collect::<Result<_, _>>()?,
-        extmap_allow_mixed: offer.session.extmap_allow_mixed,
+        extmap_allow_mixed: allows_mixed(offer),
         blob: Vec::new(),
     };
     plan.validate()?;
@@ -80,6 +80,13 @@ fn remote(offer: &Offer) -> Result<RemoteTransport, OfferError> {
             Setup::HoldConn => return Err(OfferError::SetupRole),
         },
     })
+}
+
+/// The attribute at the session level holds for every section, one in a section for that section alone (RFC 8285 §6). All
+/// sections share one transport, so what is sent on it must suit each of them.
+fn allows_mixed(offer: &Offer) -> bool {
+    let everywhere = offer.sections.iter().all(|section| section.level.extmap_allow_mixed);
+    offer.session.extmap_allow_mixed || everywhere
 }
 
 /// A section's own fingerprints replace the session's (RFC 8122 §5).
@@ -142,7 +149,7 @@ fn payloads(offered: &Section, role: Role, transport_cc: bool) -> Vec<Payload> {
     let accepted = offered.formats.iter().filter_map(|format| {
         let codec = format.codec().filter(|codec| codec.kind() == offered.kind)?;
         let rtx = retransmission_of(format.pt, codec.clock_rate(), &offered.formats);
-        let feedback = feedback([format.feedback, offered.feedback], role, transport_cc, rtx.is_some());
+        let feedback = feedback([format.feedback, offered.feedback], role, transport_cc);
         Some(Payload { pt: PayloadType(format.pt), rtx, codec, feedback })
     });
     accepted.collect()
@@ -159,16 +166,15 @@ fn retransmission_of(pt: u8, clock_rate: u32, formats: &[Format]) -> Option<Payl
 /// Of what was offered, what we act on (RFC 4585 §4.2 forbids to answer more).
 ///
 /// A publisher is told what arrives by transport-cc, if its header extension was taken, and never by REMB, which
-/// nothing here sends. Viewers are asked for neither: nothing here adapts to them. To them lost packets go again by RTX
-/// alone, so without it a NACK would be in vain.
-fn feedback(offered: [Feedback; 2], role: Role, transport_cc: bool, rtx: bool) -> Feedback {
-    let publisher = role == Role::Publisher;
+/// nothing here sends. Viewers are asked for neither: nothing here adapts to them. A viewer's NACK is worth an answer also
+/// without RTX, and for audio: then the same packet goes again.
+fn feedback(offered: [Feedback; 2], role: Role, transport_cc: bool) -> Feedback {
     let any = |wanted: fn(&Feedback) -> bool| offered.iter().any(wanted);
     Feedback {
-        nack: (publisher || rtx) && any(|feedback| feedback.nack),
+        nack: any(|feedback| feedback.nack),
         pli: any(|feedback| feedback.pli),
         fir: any(|feedback| feedback.fir),
-        transport_cc: publisher && transport_cc && any(|feedback| feedback.transport_cc),
+        transport_cc: role == Role::Publisher && transport_cc && any(|feedback| feedback.transport_cc),
     }
 }
 
@@ -186,15 +192,17 @@ fn extensions(offered: &Section, role: Role) -> Vec<(u8, Extension)> {
     accepted
 }
 
+/// Whether an extension does something on this side. What says something about the media goes from publisher to viewer
+/// as it is, so both sides take it; what says something about the transport ends here or begins here.
 fn understood(extension: Extension, kind: MediaKind, role: Role) -> bool {
     match extension {
-        Extension::Mid => true,
+        Extension::Mid | Extension::AbsCaptureTime => true,
         Extension::AudioLevel => kind == MediaKind::Audio,
-        Extension::VideoOrientation => kind == MediaKind::Video,
-        Extension::TransportCc => role == Role::Publisher,
+        Extension::VideoOrientation | Extension::PlayoutDelay | Extension::DependencyDescriptor => {
+            kind == MediaKind::Video
+        }
         Extension::AbsSendTime => role == Role::Viewer,
-        Extension::AbsCaptureTime => true,
-        Extension::PlayoutDelay | Extension::DependencyDescriptor => kind == MediaKind::Video,
+        Extension::TransportCc => role == Role::Publisher,
         Extension::RtpStreamId | Extension::RepairedRtpStreamId => {
             role == Role::Publisher && kind == MediaKind::Video
         }

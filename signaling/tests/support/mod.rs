@@ -1,7 +1,8 @@
 //! A media process that only talks, a server beside it, and a client that sends exactly the bytes it is given.
 
 use sfu::control::protocol::{
-    CreateError, Created, Event, Hello, PROTOCOL_VERSION, Request, SessionId, WorkerInfo,
+    CreateError, Created, Event, Hello, LOAD_INTERVAL_MS, PROTOCOL_VERSION, Request, SessionId, WorkerInfo,
+    WorkerLoad,
 };
 use sfu::core::plan::SessionPlan;
 use sfu::stats::WorkerSnapshot;
@@ -38,28 +39,37 @@ pub enum Manner {
 
 struct State {
     manner: Manner,
+    loads: Vec<WorkerLoad>,
     created: Vec<(SessionId, SessionPlan)>,
     deleted: Vec<SessionId>,
     waiting: Vec<Request>,
     peer: Option<UnixStream>,
 }
 
-/// A media process with two workers that keeps no session and sends no packet.
+/// A media process that keeps no session and sends no packet.
 #[derive(Clone)]
 pub struct FakeMedia(Arc<Mutex<State>>);
 
 impl FakeMedia {
+    /// With two idle workers.
     pub fn listen(path: &Path) -> FakeMedia {
         let listener = UnixListener::bind(path).expect("control socket");
         let state = State {
             manner: Manner::Agree,
+            loads: vec![idle(); 2],
             created: Vec::new(),
             deleted: Vec::new(),
             waiting: Vec::new(),
             peer: None,
         };
         let media = FakeMedia(Arc::new(Mutex::new(state)));
-        let accepting = media.clone();
+        let (accepting, reporting) = (media.clone(), media.clone());
+        thread::spawn(move || {
+            loop {
+                thread::sleep(Duration::from_millis(LOAD_INTERVAL_MS));
+                reporting.report();
+            }
+        });
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 accepting.converse(stream);
@@ -73,7 +83,6 @@ impl FakeMedia {
     }
 
     fn converse(&self, mut stream: UnixStream) {
-        self.state().peer = Some(stream.try_clone().expect("clone"));
         let worker = |index: u16| WorkerInfo {
             core: usize::from(index),
             addresses: vec![SocketAddr::from(([127, 0, 0, 1], 8200 + index))],
@@ -82,10 +91,13 @@ impl FakeMedia {
             protocol: PROTOCOL_VERSION,
             config_hash: 0,
             fingerprint: [7; 32],
-            workers: vec![worker(0), worker(1)],
+            workers: (0..self.state().loads.len() as u16).map(worker).collect(),
             sessions: Vec::new(),
         };
-        self.send(&Event::Hello(hello));
+        // Nothing may come before the hello.
+        write_event(&mut stream, &Event::Hello(hello));
+        self.state().peer = Some(stream.try_clone().expect("clone"));
+        self.report();
         while let Some(request) = read_request(&mut stream) {
             self.answer(request);
         }
@@ -127,12 +139,21 @@ impl FakeMedia {
 
     /// Says something to signaling.
     pub fn send(&self, event: &Event) {
-        let body = postcard::to_stdvec(event).expect("event");
-        let mut frame = (body.len() as u32).to_le_bytes().to_vec();
-        frame.extend(body);
         if let Some(peer) = self.state().peer.as_mut() {
-            let _ = peer.write_all(&frame);
+            write_event(peer, event);
         }
+    }
+
+    fn report(&self) {
+        let loads = self.state().loads.clone();
+        self.send(&Event::Load(loads));
+    }
+
+    /// From now on it reports these loads, one for each worker.
+    pub fn be_busy(&self, busy_ratios: &[f64]) {
+        self.state().loads =
+            busy_ratios.iter().map(|&busy_ratio| WorkerLoad { busy_ratio, ..idle() }).collect();
+        self.report();
     }
 
     pub fn behave(&self, manner: Manner) {
@@ -172,6 +193,17 @@ impl FakeMedia {
             let _ = peer.shutdown(std::net::Shutdown::Both);
         }
     }
+}
+
+fn idle() -> WorkerLoad {
+    WorkerLoad { up: true, busy_ratio: 0.0, sessions: 0 }
+}
+
+fn write_event(peer: &mut UnixStream, event: &Event) {
+    let body = postcard::to_stdvec(event).expect("event");
+    let mut frame = (body.len() as u32).to_le_bytes().to_vec();
+    frame.extend(body);
+    let _ = peer.write_all(&frame);
 }
 
 fn read_request(stream: &mut UnixStream) -> Option<Request> {

@@ -58,9 +58,11 @@ fn chromium_simulcast_has_rids_and_no_ssrcs() {
     let ids = [
         (13, Extension::VideoOrientation),
         (3, Extension::TransportCc),
+        (5, Extension::PlayoutDelay),
         (4, Extension::Mid),
         (10, Extension::RtpStreamId),
         (11, Extension::RepairedRtpStreamId),
+        (12, Extension::DependencyDescriptor),
     ];
     assert_eq!(video.extensions, ids);
 }
@@ -152,18 +154,80 @@ fn publishers_are_promised_transport_cc_where_it_can_ride_and_never_remb() {
 }
 
 #[test]
-fn a_viewer_may_ask_again_only_for_what_can_be_sent_again() {
+fn a_viewer_may_ask_for_lost_packets_again_with_and_without_rtx() {
     let offer = offer_named("chromium-156-whep");
-    let nacks = |offer: &str| -> Vec<bool> {
-        let plan = plan_for(offer, Role::Viewer).unwrap();
-        let payloads = &plan.section(MediaKind::Video).unwrap().payloads;
-        assert!(payloads.iter().all(|payload| payload.feedback.nack == payload.rtx.is_some()));
-        payloads.iter().map(|payload| payload.feedback.nack).collect()
-    };
-    assert!(nacks(&offer).iter().all(|nack| *nack));
+    let video =
+        |offer: &str| plan_for(offer, Role::Viewer).unwrap().section(MediaKind::Video).cloned().unwrap();
+    assert!(video(&offer).payloads.iter().all(|payload| payload.feedback.nack && payload.rtx.is_some()));
     let without = offer.replace("a=fmtp:97 apt=96\r\n", "");
     assert_ne!(without, offer);
-    assert!(!nacks(&without)[0] && nacks(&without)[1..].iter().all(|nack| *nack));
+    assert!(video(&without).payloads[0].feedback.nack && video(&without).payloads[0].rtx.is_none());
+    let silent = offer.replace("a=rtcp-fb:96 nack\r\n", "");
+    assert_ne!(silent, offer);
+    assert!(!video(&silent).payloads[0].feedback.nack, "what was not offered is not answered");
+}
+
+#[test]
+fn a_viewer_may_ask_for_lost_audio_again_if_it_offers_to() {
+    let offer = offer_named("chromium-156-whep");
+    let nack = |offer: &str| {
+        let plan = plan_for(offer, Role::Viewer).unwrap();
+        plan.section(MediaKind::Audio).unwrap().payloads[0].feedback.nack
+    };
+    assert!(!nack(&offer));
+    assert!(nack(&offer.replace("a=rtcp-fb:111 t", "a=rtcp-fb:111 nack\r\na=rtcp-fb:111 t")));
+}
+
+#[test]
+fn what_the_publisher_says_about_its_media_is_taken_on_both_sides() {
+    let descriptor = Extension::DependencyDescriptor.uri();
+    let capture = Extension::AbsCaptureTime.uri();
+    let more = format!("a=extmap:12 {descriptor}\r\na=extmap:9 {capture}\r\n");
+    for (role, name) in [(Role::Publisher, "chromium-156-whip"), (Role::Viewer, "chromium-156-whep")] {
+        let plan = plan_for(&(offer_named(name) + &more), role).unwrap();
+        let video = &plan.section(MediaKind::Video).unwrap().extensions;
+        for passed in [
+            (13, Extension::VideoOrientation),
+            (5, Extension::PlayoutDelay),
+            (12, Extension::DependencyDescriptor),
+            (9, Extension::AbsCaptureTime),
+        ] {
+            assert!(video.contains(&passed), "{passed:?} for a {role:?}");
+        }
+        let audio = &plan.section(MediaKind::Audio).unwrap().extensions;
+        assert!(audio.contains(&(1, Extension::AudioLevel)), "for a {role:?}");
+    }
+}
+
+#[test]
+fn what_belongs_to_the_transport_is_taken_on_its_own_side_alone() {
+    let has = |name: &str, role, extension| {
+        let plan = plan_for(&offer_named(name), role).unwrap();
+        plan.sections.iter().all(|section| section.extensions.iter().any(|(_, it)| *it == extension))
+    };
+    let (whip, whep) = ("chromium-156-whip", "chromium-156-whep");
+    assert!(
+        has(whip, Role::Publisher, Extension::TransportCc)
+            && !has(whep, Role::Viewer, Extension::TransportCc)
+    );
+    assert!(
+        has(whep, Role::Viewer, Extension::AbsSendTime)
+            && !has(whip, Role::Publisher, Extension::AbsSendTime)
+    );
+    assert!(has(whip, Role::Publisher, Extension::Mid) && has(whep, Role::Viewer, Extension::Mid));
+}
+
+#[test]
+fn header_extensions_may_be_mixed_where_every_section_says_so() {
+    let mixed = |text: &str, role| plan_for(text, role).unwrap().extmap_allow_mixed;
+    assert!(mixed(&offer_named("chromium-156-whep"), Role::Viewer), "at the session level");
+    let firefox = offer_named("firefox-esr-153-whep");
+    assert!(mixed(&firefox, Role::Viewer), "in each section");
+    assert!(
+        !mixed(&firefox.replacen("a=extmap-allow-mixed\r\n", "", 1), Role::Viewer),
+        "in one section of two"
+    );
+    assert!(!mixed(&offer_named("aiortc-1.16-whip"), Role::Publisher));
 }
 
 #[test]

@@ -89,7 +89,7 @@ pub(super) fn check(offer: &str, answer: &str, role: Role) {
         check_transport(&offer, answered);
         check_formats(offered, answered, role);
         check_feedback(offered, answered, role);
-        check_extensions(offered, answered);
+        check_extensions(offered, answered, role);
         check_candidates(answered, index == 0);
         match role {
             Role::Publisher => check_simulcast(offered, answered),
@@ -136,6 +136,8 @@ fn check_lines(offered: &Media<'_>, answered: &Media<'_>, role: Role) {
     assert_eq!(answered.count("a=rtcp-mux-only"), 1);
     assert_eq!(answered.count("a=rtcp-rsize") == 1, offered.count("a=rtcp-rsize") > 0);
     assert_eq!(answered.count("a=bundle-only"), 0, "offers only, RFC 9143 §6");
+    let mixed = "a=extmap-allow-mixed";
+    assert_eq!(answered.count(mixed), offered.count(mixed).min(1), "at the offer's own level");
 }
 
 fn check_transport(offer: &Description<'_>, answered: &Media<'_>) {
@@ -230,15 +232,41 @@ fn check_feedback(offered: &Media<'_>, answered: &Media<'_>, role: Role) {
         let of =
             |section: &Media<'_>, name: &str| section.values(&format!("a=rtcp-fb:{pt} ")).contains(&name);
         let wanted = |name: &str| of(offered, name) || offered.values("a=rtcp-fb:* ").contains(&name);
-        for name in ["nack pli", "ccm fir"] {
-            assert_eq!(of(answered, name), wanted(name));
+        for name in ["nack", "nack pli", "ccm fir"] {
+            assert_eq!(of(answered, name), wanted(name), "{name} of {pt}");
         }
-        let repeated = answered.values("a=fmtp:").iter().any(|line| line.ends_with(&format!(" apt={pt}")));
-        assert_eq!(of(answered, "nack"), wanted("nack") && (role == Role::Publisher || repeated), "{pt}");
     }
 }
 
-fn check_extensions(offered: &Media<'_>, answered: &Media<'_>) {
+/// The ends of the URIs that an answer accepts, in a section of this media and for this role.
+fn accepted_extensions(media: &str, role: Role) -> Vec<&'static str> {
+    let mut accepted = vec![":sdes:mid", "/abs-capture-time"];
+    accepted.extend(match media {
+        "audio" => &[":ssrc-audio-level"][..],
+        _ => &[":video-orientation", "/playout-delay", "#dependency-descriptor-rtp-header-extension"],
+    });
+    accepted.extend(match (role, media) {
+        (Role::Viewer, _) => &["/abs-send-time"][..],
+        (Role::Publisher, "audio") => &["-transport-wide-cc-extensions-01"],
+        (Role::Publisher, _) => {
+            &["-transport-wide-cc-extensions-01", "sdes:rtp-stream-id", "sdes:repaired-rtp-stream-id"]
+        }
+    });
+    accepted
+}
+
+fn check_extensions(offered: &Media<'_>, answered: &Media<'_>, role: Role) {
+    let accepted = accepted_extensions(offered.words[0], role);
+    let useless = if role == Role::Publisher { ["recvonly", "inactive"] } else { ["sendonly", "inactive"] };
+    for line in offered.values("a=extmap:") {
+        let (id, uri) = line.split_once(' ').unwrap();
+        let uri = uri.split(' ').next().unwrap();
+        let (id, direction) = id.split_once('/').unwrap_or((id, "sendrecv"));
+        let flows = id.parse::<u16>().unwrap() <= 14 && !useless.contains(&direction);
+        let wanted = flows && accepted.iter().any(|end| uri.ends_with(end));
+        let found = answered.values("a=extmap:").iter().any(|line| line.split(' ').nth(1) == Some(uri));
+        assert_eq!(found, wanted, "{line} for a {role:?}");
+    }
     let mut ids = Vec::new();
     for line in answered.values("a=extmap:") {
         let (id, uri) = line.split_once(' ').unwrap();
@@ -312,7 +340,7 @@ fn check_sources(answered: &Media<'_>) {
 }
 
 /// What the checker must notice: each line of an answer, changed alone, spoils it.
-const SPOILED: [(&str, &str); 24] = [
+const SPOILED: [(&str, &str); 28] = [
     ("a=rtcp-mux-only\r\n", ""),
     ("a=rtcp-mux\r\n", ""),
     ("a=rtcp-rsize\r\n", ""),
@@ -330,7 +358,14 @@ const SPOILED: [(&str, &str); 24] = [
     ("a=rtcp-fb:96 nack pli\r\n", ""),
     ("a=fmtp:97 apt=96", "a=fmtp:97 apt=98"),
     ("profile-level-id=42e01f", "profile-level-id=42001f"),
-    ("a=extmap:4 ", "a=extmap:5 "),
+    ("a=extmap:4 ", "a=extmap:6 "),
+    ("a=extmap:2 http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time\r\n", ""),
+    ("a=extmap:5 http://www.webrtc.org/experiments/rtp-hdrext/playout-delay\r\n", ""),
+    (
+        "a=extmap:4 ",
+        "a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01\r\na=extmap:4 ",
+    ),
+    ("a=sendonly", "a=extmap-allow-mixed\r\na=sendonly"),
     ("a=msid:concert video", "a=msid:other video"),
     ("a=ssrc-group:FID ", "a=ssrc-group:FID 1 "),
     ("a=end-of-candidates\r\n", ""),
