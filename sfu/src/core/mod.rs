@@ -16,6 +16,7 @@ pub mod plan;
 pub mod publisher;
 pub mod receive_log;
 pub mod rewrite;
+pub mod rtcp;
 pub mod session;
 pub mod srtp;
 pub mod streams;
