@@ -133,7 +133,7 @@ impl CmSha1 {
         std::array::from_fn(|at| tag.as_ref()[at])
     }
 
-    pub(super) fn is_tag(&self, tag: &[u8], packet: &[u8], index: [u8; 4]) -> bool {
-        constant_time::verify_slices_are_equal(&self.tag(packet, index), tag).is_ok()
+    pub(super) fn verify(&self, tag: &[u8], packet: &[u8], index: [u8; 4]) -> Result<(), Unspecified> {
+        constant_time::verify_slices_are_equal(&self.tag(packet, index), tag)
     }
 }

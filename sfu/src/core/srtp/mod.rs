@@ -114,7 +114,7 @@ impl PeerRtp {
                 let mut sealed = packet[header..].to_vec();
                 gcm.open(ssrc, sequence.into(), &packet[..header], &mut sealed).is_ok()
             }
-            Cipher::CmSha1(cm) => cm.is_tag(&packet[tag_at..], &packet[..tag_at], [0; 4]),
+            Cipher::CmSha1(cm) => cm.verify(&packet[tag_at..], &packet[..tag_at], [0; 4]).is_ok(),
         }
     }
 }

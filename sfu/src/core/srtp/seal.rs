@@ -69,17 +69,19 @@ impl RtpSealer {
         if index > RTP_INDEX_MAX {
             return Err(SealError::Exhausted);
         }
-        let packet = buffer.get_mut(start..).ok_or(SealError::Short)?;
-        let (header, payload) = packet.split_at_mut_checked(header).ok_or(SealError::Short)?;
+        if buffer.len().checked_sub(start).is_none_or(|packet| packet < header) {
+            return Err(SealError::Short);
+        }
         match &self.cipher {
             Cipher::Gcm(gcm) => {
+                let (header, payload) = buffer[start..].split_at_mut(header);
                 let tag = gcm.seal(ssrc, index, header, payload)?;
                 buffer.extend_from_slice(&tag);
             }
             Cipher::CmSha1(cm) => {
-                cm.apply(ssrc, index, payload)?;
+                cm.apply(ssrc, index, &mut buffer[start + header..])?;
                 let roll_over = ((index >> 16) as u32).to_be_bytes();
-                let tag = cm.tag(packet, roll_over);
+                let tag = cm.tag(&buffer[start..], roll_over);
                 buffer.extend_from_slice(&tag);
             }
         }
@@ -90,9 +92,11 @@ impl RtpSealer {
 #[cfg(test)]
 mod tests {
     use super::super::cipher::{CmSha1, Gcm};
+    use super::super::derive;
     use super::super::tests::{PROFILES, ends, hex, mirrored_keys, provider};
     use super::*;
     use str0m::crypto::dtls::SrtpProfile;
+    use str0m_proto::crypto::{AeadAes128GcmCipher, AeadAes256GcmCipher, Aes128CmSha1_80Cipher};
 
     fn gcm(key: &[u8]) -> RtpSealer {
         let salt = hex("517569642070726f2071756f").try_into().expect("12 bytes");
@@ -135,18 +139,107 @@ mod tests {
         assert_eq!(zeros[0xfeff * 16..], hex(last));
     }
 
-    /// The packet that libsrtp checks itself with: master key, key derivation, key stream and tag in one.
-    #[test]
-    fn cm_sha1_seals_the_packet_that_libsrtp_knows() {
-        let material = "e1f97a0d3e018be0d64fa32c06de41390ec675ad498afeebb6960b3aabe6";
+    /// The packet that libsrtp checks itself with: master key, key derivation, encryption and tag in one.
+    fn seal_libsrtp_packet(profile: SrtpProfile, half: &str) -> Vec<u8> {
         let mut buffer = hex("ffff800f1234decafbadcafebabe");
         buffer.extend([0xab; 16]);
-        let keys = mirrored_keys(SrtpProfile::AES128_CM_SHA1_80, &hex(material));
-        let sealer = RtpSealer::new(&keys, provider()).expect("keys");
+        let sealer = RtpSealer::new(&mirrored_keys(profile, &hex(half)), provider()).expect("keys");
         sealer.seal(&mut buffer, 2, 12, 0xcafe_babe, 0x1234).expect("sealed");
-        let sealed = "4e55dc4ce79978d88ca4d215949d2402b78d6acc99ea179b8dbb";
-        assert_eq!(buffer[14..], hex(sealed));
         assert_eq!(buffer[..14], hex("ffff800f1234decafbadcafebabe"), "what stands before the text stays");
+        buffer.split_off(14)
+    }
+
+    #[test]
+    fn cm_sha1_seals_the_packet_that_libsrtp_knows() {
+        let half = "e1f97a0d3e018be0d64fa32c06de41390ec675ad498afeebb6960b3aabe6";
+        let sealed = seal_libsrtp_packet(SrtpProfile::AES128_CM_SHA1_80, half);
+        assert_eq!(sealed, hex("4e55dc4ce79978d88ca4d215949d2402b78d6acc99ea179b8dbb"));
+    }
+
+    #[test]
+    fn aes_128_gcm_seals_the_packet_that_libsrtp_knows() {
+        let half = "000102030405060708090a0b0c0d0e0fa0a1a2a3a4a5a6a7a8a9aaab";
+        let sealed = seal_libsrtp_packet(SrtpProfile::AEAD_AES_128_GCM, half);
+        assert_eq!(sealed, hex("c5002ede04cfdd2eb91159e0880aa06ed2976826f796b201df3131a127e8a392"));
+    }
+
+    /// str0m's ciphers with the nonce and counter block as the RFCs write them, over a wrap of the sequence number.
+    #[test]
+    fn a_stock_receiver_opens_what_is_sealed_across_a_roll_over() {
+        for profile in PROFILES {
+            let [ours, theirs] = ends(profile);
+            let sealer = RtpSealer::new(&ours, provider()).expect("keys");
+            let mut receiver = Stock::new(&theirs);
+            for index in 65_533..65_539_u64 {
+                let mut packet = vec![0x80, 96, 0, 0, 0, 0, 0, 9, 1, 2, 3, 4];
+                packet[2..4].copy_from_slice(&(index as u16).to_be_bytes());
+                packet.extend(b"payload");
+                sealer.seal(&mut packet, 0, 12, 0x0102_0304, index).expect("sealed");
+                assert_eq!(receiver.open(&packet, (index >> 16) as u32), b"payload", "{profile:?} {index}");
+            }
+        }
+    }
+
+    /// A receiver made of str0m's ciphers.
+    enum Stock {
+        Gcm128(Box<dyn AeadAes128GcmCipher>, Vec<u8>),
+        Gcm256(Box<dyn AeadAes256GcmCipher>, Vec<u8>),
+        CmSha1(Box<dyn Aes128CmSha1_80Cipher>, Vec<u8>),
+    }
+
+    impl Stock {
+        fn new(keys: &MasterKeys) -> Stock {
+            let (key, salt) = keys.of(Writer::Peer).expect("keys");
+            let derived = |label, bytes| {
+                let mut out = vec![0; bytes];
+                derive(provider(), key, salt, label, &mut out);
+                out
+            };
+            let (key, salt) = (derived(0, key.len()), derived(2, salt.len()));
+            match (key.len(), salt.len()) {
+                (32, _) => Stock::Gcm256(
+                    provider().aead_aes_256_gcm().create_cipher(key.try_into().expect("32"), false),
+                    salt,
+                ),
+                (_, 12) => Stock::Gcm128(
+                    provider().aead_aes_128_gcm().create_cipher(key.try_into().expect("16"), false),
+                    salt,
+                ),
+                _ => Stock::CmSha1(
+                    provider().aes_128_cm_sha1_80().create_cipher(key.try_into().expect("16"), false),
+                    salt,
+                ),
+            }
+        }
+
+        fn open(&mut self, packet: &[u8], roll_over: u32) -> Vec<u8> {
+            let (header, sealed) = packet.split_at(12);
+            let mut text = vec![0; sealed.len()];
+            let position = [&packet[8..12], &roll_over.to_be_bytes(), &packet[2..4]].concat();
+            let mixed = |salt: &[u8], at: usize| {
+                let mut iv = salt.to_vec();
+                iv.iter_mut().skip(at).zip(&position).for_each(|(byte, mixed)| *byte ^= mixed);
+                iv
+            };
+            let bytes = match self {
+                Stock::Gcm128(cipher, salt) => {
+                    let iv = mixed(salt, 2).try_into().expect("12");
+                    cipher.decrypt(&iv, &[header], sealed, &mut text).expect("authentic")
+                }
+                Stock::Gcm256(cipher, salt) => {
+                    let iv = mixed(salt, 2).try_into().expect("12");
+                    cipher.decrypt(&iv, &[header], sealed, &mut text).expect("authentic")
+                }
+                Stock::CmSha1(cipher, salt) => {
+                    let iv = [mixed(salt, 4), vec![0, 0]].concat().try_into().expect("16");
+                    let bytes = sealed.len() - 10;
+                    cipher.decrypt(&iv, &sealed[..bytes], &mut text).expect("decrypted");
+                    bytes
+                }
+            };
+            text.truncate(bytes);
+            text
+        }
     }
 
     #[test]
