@@ -6,11 +6,14 @@
 use crate::control::protocol::{RequestId, SessionId, WorkerIndex};
 use crate::core::egress::{TrainLimits, Trains};
 use crate::core::forwarder::Forwarder;
+use crate::core::meters::Histogram;
 use crate::core::outbox::SessionEvent;
 use crate::core::plan::SessionPlan;
-use crate::driver::{Driver, DriverError, SocketIndex, Waker};
+use crate::driver::{Driver, DriverError, SocketIndex, TrainSizes, Waker};
 use crate::mesh::{Inbox, MeshPacket, WorkerSet};
-use crate::stats::{DropReason, WorkerSnapshot};
+use crate::stats::{
+    DropReason, HistogramSnapshot, LOOP_SECONDS_BOUNDS, TRAIN_PACKETS_BOUNDS, WorkerSnapshot,
+};
 use crossbeam::queue::SegQueue;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -154,6 +157,8 @@ impl Worker {
         add(DropReason::ReceiveBuffersExhausted, driver.receive_buffers_exhausted);
         add(DropReason::SocketBufferFull, self.driver.dropped_by_kernel());
         add(DropReason::NotMedia, driver.receive_malformed);
+        snapshot.egress_trains_refused = driver.trains_refused;
+        snapshot.train_packets = train_packets(&driver.train_datagrams);
         self.loop_meter.fill(&mut snapshot);
         // A full channel means that the control thread has not read for 16,384 events; it will ask again.
         let _ = self.events.try_send((self.index, FromWorker::Stats(Box::new(snapshot))));
@@ -246,9 +251,21 @@ impl Trains for DriverTrains<'_> {
     }
 }
 
-/// How much of its time the loop spends outside the wait.
+/// The driver has no bucket beyond the longest train that the kernel takes.
+fn train_packets(sizes: &TrainSizes) -> HistogramSnapshot {
+    HistogramSnapshot {
+        bounds: TRAIN_PACKETS_BOUNDS.into(),
+        counts: sizes.counts.into_iter().chain([0]).collect(),
+        sum: sizes.sum as f64,
+    }
+}
+
+const _: () = assert!(TRAIN_PACKETS_BOUNDS.len() == TrainSizes::BOUNDS.len());
+
+/// How much of its time the loop spends outside the wait, and how long its turns are.
 #[derive(Debug)]
 struct LoopMeter {
+    turns: Histogram,
     started: Instant,
     woke: Instant,
     busy: Duration,
@@ -260,6 +277,7 @@ struct LoopMeter {
 impl LoopMeter {
     fn new(now: Instant) -> LoopMeter {
         LoopMeter {
+            turns: Histogram::new(LOOP_SECONDS_BOUNDS),
             started: now,
             woke: now,
             busy: Duration::ZERO,
@@ -275,6 +293,7 @@ impl LoopMeter {
 
     fn sleeps(&mut self, now: Instant) {
         let busy = now.saturating_duration_since(self.woke);
+        self.turns.observe(busy);
         self.busy += busy;
         self.period_busy += busy;
         self.close_period(now);
@@ -294,5 +313,6 @@ impl LoopMeter {
         snapshot.busy_ns = self.busy.as_nanos() as u64;
         snapshot.elapsed_ns = now.saturating_duration_since(self.started).as_nanos() as u64;
         snapshot.busy_ratio = self.ratio;
+        snapshot.loop_seconds = self.turns.snapshot();
     }
 }

@@ -19,7 +19,8 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    fn new(bounds: &'static [f64]) -> Histogram {
+    /// Empty.
+    pub fn new(bounds: &'static [f64]) -> Histogram {
         Histogram { bounds, counts: vec![0; bounds.len() + 1], sum: 0.0 }
     }
 
@@ -30,7 +31,8 @@ impl Histogram {
         self.sum += seconds;
     }
 
-    fn snapshot(&self) -> HistogramSnapshot {
+    /// As it crosses to signaling.
+    pub fn snapshot(&self) -> HistogramSnapshot {
         HistogramSnapshot { bounds: self.bounds.into(), counts: self.counts.clone(), sum: self.sum }
     }
 }

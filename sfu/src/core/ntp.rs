@@ -32,11 +32,6 @@ impl NtpClock {
 }
 
 impl NtpTime {
-    /// The middle 32 bits, as receiver reports repeat them.
-    pub fn middle(self) -> u32 {
-        (self.0 >> 16) as u32
-    }
-
     /// `abs-send-time`: 6 bits of seconds and 18 of their fraction.
     pub fn abs_send_time(self) -> [u8; 3] {
         let [_, high, middle, low] = ((self.0 >> 14) as u32).to_be_bytes();
@@ -55,7 +50,6 @@ mod tests {
         let time = clock.at(origin + Duration::from_millis(500));
         assert_eq!(time.0 >> 32, NTP_TO_UNIX_SECONDS + 1);
         assert_eq!(time.0 as u32, 1 << 31);
-        assert_eq!(time.middle() & 0xffff, 0x8000);
         let seconds = (NTP_TO_UNIX_SECONDS + 1) as u32 & 0x3f;
         assert_eq!(time.abs_send_time(), [(seconds << 2 | 2) as u8, 0, 0]);
     }

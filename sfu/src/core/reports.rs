@@ -2,7 +2,8 @@
 
 use super::ntp::{NtpClock, NtpTime};
 use super::plan::{Ssrc, StreamId};
-use super::rtcp;
+use super::rtcp::build::{self, Cname};
+use super::rtcp::{ReportBlock, SenderInfo};
 use super::srtp::{MasterKeys, OpenError, RtcpOpener, RtcpSealer, SealError};
 use super::viewer::Track;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ pub struct Reports {
     sealer: RtcpSealer,
     opener: RtcpOpener,
     /// Canonical name of all our SSRCs.
-    cname: String,
+    cname: Cname,
     next: Option<Instant>,
     /// A receiver report has named one of our SSRCs, so the receiver knows them.
     pub heard: bool,
@@ -33,7 +34,7 @@ impl Reports {
         Some(Reports {
             sealer: RtcpSealer::new(keys, crypto)?,
             opener: RtcpOpener::new(keys, crypto)?,
-            cname: stream.cname(),
+            cname: Cname::new(&stream.cname()).ok()?,
             next: None,
             heard: false,
             rtt: None,
@@ -66,10 +67,12 @@ impl Reports {
         self.next = Some(now + REPORT_INTERVAL);
         let start = buffer.len();
         for track in tracks {
-            let Some(timestamp) = track.timestamp_at(now) else { continue };
-            let time = clock.at(now).0;
-            rtcp::sender_report(buffer, track.ssrc, time, timestamp, track.packets_sent, track.octets_sent);
-            rtcp::source_description(buffer, track.ssrc, &self.cname);
+            let Some(rtp_timestamp) = track.timestamp_at(now) else { continue };
+            // Both counts are of 32 bits and turn round.
+            let (packets, octets) = (track.packets_sent as u32, track.octets_sent as u32);
+            let info = SenderInfo { ntp: clock.at(now).0, rtp_timestamp, packets, octets };
+            build::sender_report(buffer, track.ssrc, &info);
+            build::source_description(buffer, track.ssrc, &self.cname);
         }
         if buffer.len() == start { Ok(()) } else { self.sealer.seal(buffer, start) }
     }
@@ -77,22 +80,13 @@ impl Reports {
     /// Appends a sealed BYE for `ssrcs`.
     pub fn write_bye(&mut self, ssrcs: &[Ssrc], buffer: &mut Vec<u8>) -> Result<(), SealError> {
         let start = buffer.len();
-        rtcp::bye(buffer, ssrcs);
+        build::bye(buffer, ssrcs);
         self.sealer.seal(buffer, start)
     }
 
     /// A report block about one of our SSRCs came.
-    pub fn received(&mut self, now: NtpTime, block: &rtcp::ReportBlock) {
+    pub fn received(&mut self, now: NtpTime, block: &ReportBlock) {
         self.heard = true;
-        if block.last_sender_report == 0 {
-            return; // it has had none
-        }
-        let elapsed = now.middle().wrapping_sub(block.last_sender_report);
-        let units = u64::from(elapsed.wrapping_sub(block.delay));
-        // In units of 1/65,536 s; a delay longer than what has passed wraps to hours.
-        let rtt = Duration::from_micros(units * 1_000_000 / 65_536);
-        if rtt <= RTT_MAX {
-            self.rtt = Some(rtt);
-        }
+        self.rtt = block.round_trip(now.0).filter(|rtt| *rtt <= RTT_MAX).or(self.rtt);
     }
 }

@@ -259,8 +259,12 @@ impl World {
     pub fn join(&mut self, worker: usize, mut plan: SessionPlan) -> ClientIndex {
         let index = self.seats.len();
         let address = SocketAddr::from(([10, 0, 0, 1], 5_000 + index as u16));
-        let mut client =
-            Client::new(self.now, address, server_address(worker), plan.sections[0].ssrcs[0].rtx.is_some());
+        let mut client = Client::new(
+            self.now,
+            address,
+            server_address(worker),
+            plan.sections[0].payloads[0].rtx.is_some(),
+        );
         plan.remote = client.transport();
         let role = plan.role;
         self.workers[worker].create(self.now, RequestId(index as u64), plan);

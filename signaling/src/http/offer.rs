@@ -114,14 +114,9 @@ fn answer(
         candidates: &candidates,
         origin_id: u64::from_be_bytes(random_bytes()?) >> 1,
         msid: admission.blob.name.as_str(),
-        cname: &cname(&admission.plan),
+        cname: &admission.plan.stream.cname(),
     };
     Ok(sdp::answer(offer, &admission.plan, &local))
-}
-
-/// One name for all tracks of a stream, so that a player keeps them in step (RFC 3550 §6.5.1).
-fn cname(plan: &SessionPlan) -> String {
-    format!("{:016x}", plan.stream.0)
 }
 
 fn created(

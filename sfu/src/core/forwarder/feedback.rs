@@ -4,9 +4,8 @@ use super::Forwarder;
 use crate::core::outbox::Transmit;
 use crate::core::plan::Ssrc;
 use crate::core::retransmission::Request;
-use crate::core::rtcp::{self, Feedback};
+use crate::core::rtcp::{Compound, Feedback, NackedSequences};
 use crate::core::srtp::OpenError;
-use crate::core::viewer::Viewer;
 use crate::stats::DropReason;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -34,22 +33,18 @@ impl Forwarder {
     fn follow_feedback(&mut self, now: Instant, slot: usize, compound: &[u8]) {
         let time = self.clock.at(now);
         let mut wants_keyframe = false;
-        for feedback in rtcp::parse(compound) {
+        for feedback in Compound::new(compound) {
             let Some(Some(viewer)) = self.viewers.get_mut(slot) else { return };
+            let is_ours = |ssrc| viewer.kind_of(ssrc).is_some();
             match feedback {
-                Feedback::Report(block) if viewer.kind_of(Ssrc(block.ssrc)).is_some() => {
-                    viewer.reports.received(time, &block);
+                Feedback::Report { blocks, .. } => {
+                    let last = blocks.filter(|block| is_ours(block.source)).last();
+                    last.iter().for_each(|block| viewer.reports.received(time, block));
                 }
-                Feedback::Nack { media_ssrc, sequences } => {
-                    let (repeated, too_many) = request(now, viewer, Ssrc(media_ssrc), sequences);
-                    self.meters.dropped(DropReason::RetransmissionRepeated, repeated);
-                    self.meters.dropped(DropReason::RetransmissionBudget, too_many);
-                    if !self.to_retransmit.contains(&slot) {
-                        self.to_retransmit.push(slot);
-                    }
-                }
-                Feedback::Pli { media_ssrc } | Feedback::Fir { media_ssrc, .. } => {
-                    wants_keyframe |= viewer.kind_of(Ssrc(media_ssrc)).is_some();
+                Feedback::Nack { media, sequences } => self.nack(now, slot, media, sequences),
+                Feedback::Pli { media } => wants_keyframe |= is_ours(media),
+                Feedback::Fir { mut entries, .. } => {
+                    wants_keyframe |= entries.any(|entry| is_ours(entry.media))
                 }
                 _ => {}
             }
@@ -57,6 +52,21 @@ impl Forwarder {
         if wants_keyframe && let Some(session) = self.sessions.get(slot) {
             let stream = session.plan.stream;
             self.want_keyframe(now, stream);
+        }
+    }
+
+    fn nack(&mut self, now: Instant, slot: usize, media: Ssrc, sequences: NackedSequences<'_>) {
+        let Some(Some(viewer)) = self.viewers.get_mut(slot) else { return };
+        let Some(kind) = viewer.kind_of(media) else { return };
+        for sequence in sequences {
+            match viewer.retransmissions.request(now, viewer.reports.rtt, kind, sequence) {
+                Request::Taken => {}
+                Request::Repeated => self.meters.dropped(DropReason::RetransmissionRepeated, 1),
+                Request::TooMany => self.meters.dropped(DropReason::RetransmissionBudget, 1),
+            }
+        }
+        if !self.to_retransmit.contains(&slot) {
+            self.to_retransmit.push(slot);
         }
     }
 
@@ -70,23 +80,4 @@ impl Forwarder {
             self.out.transmits.push(Transmit { socket, to, contents });
         }
     }
-}
-
-/// Takes requests for packets; returns how many were repetitions and how many too much.
-fn request(
-    now: Instant,
-    viewer: &mut Viewer,
-    ssrc: Ssrc,
-    sequences: impl Iterator<Item = u16>,
-) -> (u64, u64) {
-    let (mut repeated, mut too_many) = (0, 0);
-    let Some(kind) = viewer.kind_of(ssrc) else { return (0, 0) };
-    for sequence in sequences {
-        match viewer.retransmissions.request(now, viewer.reports.rtt, kind, sequence) {
-            Request::Taken => {}
-            Request::Repeated => repeated += 1,
-            Request::TooMany => too_many += 1,
-        }
-    }
-    (repeated, too_many)
 }
