@@ -8,6 +8,8 @@ mod cipher;
 mod replay;
 mod rtcp;
 mod seal;
+#[cfg(test)]
+mod stock;
 
 pub use rtcp::{OpenError, RTCP_INDEX_MAX, RtcpOpener, RtcpSealer, SOURCES_MAX};
 pub use seal::{RTP_INDEX_MAX, RtpSealer, SealError};
