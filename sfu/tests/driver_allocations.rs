@@ -2,54 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod counting;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use counting::allocations;
 use sfu::driver::{Driver, DriverConfig, SocketIndex, Waker, open_sockets};
-
-/// The system's allocator, counting what each thread asks of it.
-struct Counting;
-
-thread_local! {
-    /// Needs no allocation itself: the value is a constant and has no destructor.
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-fn count() {
-    ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-}
-
-// SAFETY: every call goes to the system's allocator with the caller's own arguments; counting touches no memory but an
-// integer of the thread.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller's promises are this function's too.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller's promises are this function's too.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: the caller's promises are this function's too.
-        unsafe { System.realloc(memory, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are this function's too.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const SOCKET: SocketIndex = SocketIndex::new(0);
 /// Trains in one turn: more than a ring has entries, and several times the bytes that are queued at once.
@@ -72,16 +31,16 @@ fn thousands_of_trains_leave_without_an_allocation() {
     let mut driver = Driver::new(sockets, &Waker::new().unwrap(), DriverConfig::default()).unwrap();
     let to = driver.sockets()[0].local_addr().unwrap();
     let payload = vec![7; 12_000];
-    let before = ALLOCATIONS.get();
+    let before = allocations();
     // A turn that reaps its full share of datagrams leaves ended sends to the next one, which then needs more buffers.
     (0..3).for_each(|_| turn(&mut driver, to, &payload));
-    assert!(ALLOCATIONS.get() > before, "the first buffers are allocated, and seen");
+    assert!(allocations() > before, "the first buffers are allocated, and seen");
 
-    let (before, sent) = (ALLOCATIONS.get(), driver.counters());
+    let (before, sent) = (allocations(), driver.counters());
     for _ in 0..20 {
         turn(&mut driver, to, &payload);
     }
-    assert_eq!(ALLOCATIONS.get() - before, 0);
+    assert_eq!(allocations() - before, 0);
     let counters = driver.counters();
     let trains = (20 * TRAINS_PER_TURN) as u64;
     assert!(counters.train_datagrams.count() - sent.train_datagrams.count() >= trains);

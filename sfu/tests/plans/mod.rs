@@ -6,7 +6,8 @@ use sfu::core::plan::{
     SessionPlan, Ssrc, SsrcPair, StreamId,
 };
 
-const STREAM: StreamId = StreamId(7);
+/// The one stream.
+pub const STREAM: StreamId = StreamId(7);
 /// The payload type of the video.
 pub const PT: u8 = 102;
 /// The payload type of its retransmissions.

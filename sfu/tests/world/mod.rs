@@ -462,6 +462,16 @@ impl World {
         self.snapshot(worker).dropped[reason as usize]
     }
 
+    /// A worker's core.
+    pub fn worker(&mut self, worker: usize) -> &mut Forwarder {
+        &mut self.workers[worker]
+    }
+
+    /// The virtual time.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
     /// A worker's counters.
     pub fn snapshot(&self, worker: usize) -> WorkerSnapshot {
         self.workers[worker].snapshot()

@@ -46,7 +46,8 @@ impl Forwarder {
 
     /// Sends the packets of this turn to their viewers, then what viewers asked to have again.
     pub fn fan_out(&mut self, now: Instant, trains: &mut dyn Trains) {
-        for id in std::mem::take(&mut self.streams.busy) {
+        let mut busy = std::mem::take(&mut self.streams.busy);
+        for id in busy.drain(..) {
             let Some(serving) = self.streams.begin_serving(id) else { continue };
             for slot in serving.viewers() {
                 self.caught(slot, |core| core.serve(now, slot, &serving, trains));
@@ -63,6 +64,7 @@ impl Forwarder {
                 self.streams.tidy(id);
             }
         }
+        self.streams.busy = busy;
         for slot in std::mem::take(&mut self.to_retransmit) {
             self.caught(slot, |core| core.retransmit(now, slot, trains));
         }
