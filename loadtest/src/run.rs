@@ -5,8 +5,9 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::args::{Pace, Picture, Plan};
+use crate::args::Pace;
 use crate::audio;
+use crate::plan::{Picture, Plan};
 use crate::proc;
 use crate::publisher::{Layer, Media};
 use crate::ramp;

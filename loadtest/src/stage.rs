@@ -7,12 +7,14 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use crate::args::{Picture, Plan, local_ip_towards};
 use crate::clock::WallClock;
 use crate::engine::{Collected, Command, Engine};
 use crate::http::Client;
 use crate::join::{Entrance, Joiners, end_sessions};
-use crate::peer::{Context, Id, Outcome};
+use crate::joining::{Id, Outcome};
+use crate::local::local_ip_towards;
+use crate::peer::Context;
+use crate::plan::{Picture, Plan};
 use crate::proc::{self, MachineTime};
 use crate::progress::Progress;
 use crate::publisher::Media;

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 
 use super::server::{Faults, Server};
-use crate::args::{Args, Plan};
+use crate::args::Args;
+use crate::plan::Plan;
 use crate::report::{Report, Step};
 use crate::run::run;
 

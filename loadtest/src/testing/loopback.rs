@@ -11,9 +11,11 @@ use str0m::RtcConfig;
 use crate::audio;
 use crate::clock::WallClock;
 use crate::engine::{Collected, Command, Engine};
+use crate::joining::{Id, JoinTimes, Outcome};
 use crate::negotiation::Connecting;
-use crate::peer::{Context, Id, JoinTimes, Outcome, Peer, Role};
+use crate::peer::{Context, Peer};
 use crate::publisher::{self, Layer, Media, Publisher};
+use crate::role::Role;
 use crate::video::{VideoLoop, VideoSettings};
 use crate::viewer::Viewer;
 
