@@ -96,6 +96,10 @@ pub struct Args {
     /// Publish H264 in three layers, with rids q, h and f: a quarter, half and the whole of --size
     #[arg(long)]
     pub simulcast: bool,
+    /// Publishers follow bandwidth feedback (transport-cc, REMB) among three encodings: all, a half and a quarter of
+    /// --bitrate
+    #[arg(long)]
+    pub adapt: bool,
     /// Publish and judge sound alone
     #[arg(long)]
     pub audio_only: bool,

@@ -121,7 +121,7 @@ impl Joining {
     /// It is over; nothing if it was before.
     pub fn end(&mut self, failure: Failure) -> Option<Outcome> {
         let ended = std::mem::replace(&mut self.ended, true);
-        (!ended).then(|| match self.joined {
+        (!ended).then_some(match self.joined {
             true => Outcome::Lost(self.id),
             false => Outcome::Failed(self.id, failure),
         })

@@ -1,6 +1,7 @@
 //! `uringcast-loadtest`: synthetic publishers and viewers for any WHIP/WHEP server. It knows the protocols
 //! and nothing of the server, so what it measures is what viewers get.
 
+mod adapt;
 mod args;
 mod audio;
 mod clock;

@@ -235,7 +235,7 @@ impl Peer {
             _ => {}
         }
         match &mut self.role {
-            Role::Publisher(publisher) => publisher.on_event(&event),
+            Role::Publisher(publisher) => publisher.on_event(&event, now),
             Role::Viewer(viewer) => viewer.on_event(event, now, context),
             Role::Light(_) => {}
         }

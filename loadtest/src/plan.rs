@@ -15,6 +15,8 @@ use crate::video::VideoSettings;
 pub enum Picture {
     None,
     H264,
+    /// H264 at a bitrate that follows the network.
+    Adaptive,
     Simulcast,
     Vp8,
 }
@@ -77,11 +79,12 @@ impl Args {
                 bitrate: self.bitrate,
                 gop_frames: (self.gop * f64::from(self.fps)).round() as u32,
             },
-            picture: match (self.audio_only, self.simulcast, self.codec) {
-                (true, ..) => Picture::None,
-                (_, true, _) => Picture::Simulcast,
-                (.., VideoCodec::Vp8) => Picture::Vp8,
-                (.., VideoCodec::H264) => Picture::H264,
+            picture: match self.codec {
+                _ if self.audio_only => Picture::None,
+                _ if self.simulcast => Picture::Simulcast,
+                _ if self.adapt => Picture::Adaptive,
+                VideoCodec::Vp8 => Picture::Vp8,
+                VideoCodec::H264 => Picture::H264,
             },
             pace: self.pace,
             publishers: if self.whip.is_some() { self.publishers } else { 0 },
@@ -132,6 +135,10 @@ impl Args {
             (
                 self.simulcast && (self.audio_only || self.codec == VideoCodec::Vp8),
                 "--simulcast is H264: leave out --audio-only and --codec vp8",
+            ),
+            (
+                self.adapt && (self.audio_only || self.simulcast || self.codec == VideoCodec::Vp8),
+                "--adapt is one layer of H264: leave out --audio-only, --simulcast and --codec vp8",
             ),
             (self.sample == 0, "--sample must be at least 1"),
             (self.impair_every == 0, "--impair-every must be at least 1"),
