@@ -34,6 +34,9 @@ pub enum Error {
     /// A connected `Rtc` refused to send.
     #[error("str0m refused to send ({0}): the figure would be of something else, check its version")]
     Str0m(String),
+    /// Valgrind is missing or could not run this program.
+    #[error("valgrind counts the instructions and did not ({0}): install valgrind, 3.19 or later")]
+    Valgrind(String),
     /// The egress did not send what it should have: a figure would be of something else.
     #[error("{case} sent {sent} packets instead of {expected} of full size: run `cargo test -p sfu`")]
     Missing {

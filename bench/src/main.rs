@@ -1,4 +1,5 @@
-//! `bench io`, `bench egress`, `bench all`: whole paths with the physical floor beside them. See README.md.
+//! `bench io`, `bench egress`, `bench all`: whole paths with the physical floor beside them; `bench count`: instructions of
+//! the small pieces. See README.md.
 
 use bench::clock::ThreadClock;
 use bench::error::Error;
@@ -6,7 +7,7 @@ use bench::machine::{Machine, pin};
 use bench::netns::Network;
 use bench::report::{self, Report};
 use bench::sink::SinkKind;
-use bench::{egress, io};
+use bench::{count, egress, io};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::io::Write;
 use std::process::ExitCode;
@@ -51,6 +52,8 @@ fn command() -> Command {
         .subcommand(Command::new("io").about("Sending and receiving by each method"))
         .subcommand(Command::new("egress").about("Frames to viewers, beside the floor of the same bytes"))
         .subcommand(Command::new("all").about("Both, for a report"))
+        .subcommand(Command::new("count").about("Instructions of the small pieces, by Valgrind"))
+        .subcommand(call_command())
         .arg(file("json", "Write the figures as JSON"))
         .arg(file("html", "Write the figures as a page with plots"))
         .arg(list("viewers", VIEWERS_MAX, "Numbers of viewers instead of the usual ones, as in 10,1000"))
@@ -73,16 +76,36 @@ fn command() -> Command {
         )
 }
 
+/// What `bench count` has Valgrind look at.
+fn call_command() -> Command {
+    let number = |name: &'static str| Arg::new(name).required(true).value_parser(value_parser!(u64));
+    Command::new(count::CALL).hide(true).arg(number("piece")).arg(number("times"))
+}
+
 fn run(matches: &ArgMatches) -> Result<(), Error> {
-    let Some((name, matches)) = matches.subcommand() else { return Ok(()) };
     let start = Instant::now();
+    let mut progress = |what: &str| {
+        let _ = writeln!(std::io::stderr(), "{:>6.1} s  {what}", start.elapsed().as_secs_f64());
+    };
+    match matches.subcommand() {
+        Some((count::CALL, matches)) => {
+            let number = |name| matches.get_one::<u64>(name).copied().unwrap_or(0);
+            count::call(number("piece") as usize, number("times"))
+        }
+        Some(("count", _)) => {
+            let rows = count::run(&mut progress)?;
+            Ok(std::io::stdout().write_all(count::table(&rows).as_bytes())?)
+        }
+        Some((name, matches)) => measure(name, matches, &mut progress),
+        None => Ok(()),
+    }
+}
+
+fn measure(name: &str, matches: &ArgMatches, mut progress: impl FnMut(&str)) -> Result<(), Error> {
     let network = Network::isolate();
     let mut machine = Machine::look();
     machine.pinned_to = pin();
     let clock = ThreadClock::calibrate()?;
-    let mut progress = |what: &str| {
-        let _ = writeln!(std::io::stderr(), "{:>6.1} s  {what}", start.elapsed().as_secs_f64());
-    };
     let (io_plan, egress_plan) = plans(matches, &network);
     let mut report = Report { machine, notes: notes(&network), io: vec![], egress: vec![] };
     if name != "egress" {

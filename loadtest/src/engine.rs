@@ -14,7 +14,8 @@ use slab::Slab;
 
 use crate::histogram::Histogram;
 use crate::inbox::Inbox;
-use crate::peer::{Context, Id, Peer};
+use crate::joining::Id;
+use crate::peer::{Context, Peer};
 use crate::publisher::Sent;
 use crate::received::{Received, Worst};
 
@@ -243,7 +244,7 @@ impl Loop {
         let mut peer = self.seats.remove(key).peer;
         // It may be gone from the poll already; closing the socket removes it in any case.
         let _ = self.poll.registry().deregister(&mut peer.socket);
-        if let Some(window) = peer.received() {
+        if let Some(window) = peer.role.received() {
             self.departed += window;
         }
         self.endings.extend(peer.session.take());
@@ -291,7 +292,7 @@ impl Loop {
     fn mark_gap(&mut self, count: bool) {
         let now = Instant::now();
         for (_, seat) in &mut self.seats {
-            if let Some(pause) = seat.peer.take_longest_pause(now).filter(|_| count) {
+            if let Some(pause) = seat.peer.role.take_longest_pause(now).filter(|_| count) {
                 self.context.gaps.record(pause.as_micros() as u64);
             }
         }
@@ -312,14 +313,14 @@ impl Loop {
     fn collect(&mut self) -> Collected {
         let mut collected = Collected { received: self.departed, ..Collected::default() };
         for (_, seat) in &self.seats {
-            if let Some(window) = seat.peer.received() {
+            if let Some(window) = seat.peer.role.received() {
                 if let Id::Viewer(viewer) = seat.peer.id {
                     let worst = Worst { viewer, received: window };
                     collected.worst = Worst::of(collected.worst, Some(worst));
                 }
                 collected.received += window;
             }
-            if let Some(sent) = seat.peer.sent() {
+            if let Some(sent) = seat.peer.role.sent() {
                 collected.sent += sent;
             }
             collected.ports.push(seat.peer.port());

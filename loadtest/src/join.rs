@@ -8,16 +8,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::args::numbered;
 use crate::clock::WallClock;
 use crate::engine::{Command, Commander, Ending};
 use crate::failure::Failure;
 use crate::http::{Client, Session};
 use crate::impair::Impairments;
+use crate::joining::{Id, Outcome};
 use crate::light::viewer::{self as light, LightViewer, Sampling};
 use crate::negotiation::Connecting;
-use crate::peer::{Id, Outcome, Peer, Role};
+use crate::peer::Peer;
+use crate::plan::numbered;
 use crate::publisher::{self, Media, Publisher};
+use crate::role::Role;
 use crate::viewer::{self, Viewer};
 
 /// Joins under way at once; each may wait for the server.

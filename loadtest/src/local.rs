@@ -1,11 +1,13 @@
 //! The local end of a peer: which address to bind, its UDP socket and its ICE candidate.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use str0m::Candidate;
+use ureq::http::Uri;
 
 use crate::failure::Failure;
+use crate::plan::numbered;
 
 /// Asked for as receive buffer, bytes: over a second of 2.5 Mbit/s where the system allows it.
 const RECEIVE_BUFFER: usize = 1 << 20;
@@ -45,6 +47,19 @@ pub fn source_ip_towards(remote: SocketAddr) -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
+/// The local address from which the host of `url` is reached; media sockets are bound to it.
+pub fn local_ip_towards(url: &str) -> Result<IpAddr, String> {
+    let uri: Uri = numbered(url, 1).parse().map_err(|_| format!("\"{url}\" is no URL"))?;
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_string();
+    let port = uri.port_u16().unwrap_or(443);
+    let remotes =
+        (host.as_str(), port).to_socket_addrs().map_err(|error| format!("cannot resolve {host}: {error}"))?;
+    // IPv4 first: "localhost" often names ::1 too, where few servers listen.
+    let mut remotes: Vec<_> = remotes.collect();
+    remotes.sort_by_key(|remote| remote.is_ipv6());
+    remotes.into_iter().find_map(source_ip_towards).ok_or_else(|| format!("no route to {host}"))
+}
+
 fn open_socket(ip: IpAddr) -> std::io::Result<(Socket, SocketAddr)> {
     let address = SocketAddr::new(ip, 0);
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
@@ -80,5 +95,11 @@ mod tests {
         assert_eq!(better_ip(bound("127.0.0.1"), &ips(&["192.0.2.9", "127.0.0.1"])), None);
         assert_eq!(better_ip(bound("192.0.2.2"), &ips(&["127.0.0.1"])), Some(bound("127.0.0.1")));
         assert_eq!(better_ip(bound("127.0.0.1"), &[]), None);
+    }
+
+    #[test]
+    fn a_loopback_server_is_reached_from_loopback() {
+        assert!(local_ip_towards("http://127.0.0.1:8080/whip").unwrap().is_loopback());
+        assert!(local_ip_towards("http://[::1]:8080/whip").unwrap().is_ipv6());
     }
 }

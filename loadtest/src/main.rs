@@ -1,6 +1,7 @@
 //! `uringcast-loadtest`: synthetic publishers and viewers for any WHIP/WHEP server. It knows the protocols
 //! and nothing of the server, so what it measures is what viewers get.
 
+mod adapt;
 mod args;
 mod audio;
 mod clock;
@@ -17,12 +18,14 @@ mod impair;
 mod inbox;
 mod jitter;
 mod join;
+mod joining;
 mod light;
 mod local;
 mod negotiation;
 mod packet;
 mod peer;
 mod picture;
+mod plan;
 mod proc;
 mod progress;
 mod publisher;
@@ -31,6 +34,7 @@ mod reading;
 mod received;
 mod report;
 mod require;
+mod role;
 mod run;
 mod selftest;
 mod seq;
@@ -54,7 +58,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
 
-use crate::args::{Args, Other, Plan, Switch};
+use crate::args::{Args, Other, Switch};
+use crate::plan::Plan;
 use crate::report::Report;
 use crate::selftest::SelfTest;
 use crate::table::table;

@@ -13,49 +13,9 @@ use crate::failure::Failure;
 use crate::histogram::Histogram;
 use crate::impair::{Impairments, Link};
 use crate::inbox::{Inbox, enable_gro};
-use crate::light::viewer::LightViewer;
+use crate::joining::{Id, Joining, Outcome};
 use crate::negotiation::Connecting;
-use crate::publisher::{Publisher, Sent};
-use crate::received::Received;
-use crate::viewer::Viewer;
-
-/// Publisher or viewer, and its number from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Id {
-    Publisher(usize),
-    Viewer(usize),
-}
-
-/// What a peer plays.
-pub enum Role {
-    Publisher(Publisher),
-    Viewer(Box<Viewer>),
-    Light(Box<LightViewer>),
-}
-
-/// How long each part of a join took, from the start of the POST.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct JoinTimes {
-    /// The answer is here.
-    pub answered: Duration,
-    /// ICE and DTLS are done.
-    pub connected: Duration,
-    /// Viewers: the first RTP packet.
-    pub first_rtp: Option<Duration>,
-    /// Viewers: the first whole key frame.
-    pub first_key_frame: Option<Duration>,
-}
-
-/// What became of a peer.
-#[derive(Debug)]
-pub enum Outcome {
-    /// A publisher is connected, or a viewer has its first key frame.
-    Joined(Id, JoinTimes),
-    /// It never got that far.
-    Failed(Id, Failure),
-    /// It had joined and then lost its connection.
-    Lost(Id),
-}
+use crate::role::Role;
 
 /// What peers share on their thread.
 pub struct Context {
@@ -83,10 +43,10 @@ pub struct Peer {
     /// For registration with the poll.
     pub socket: UdpSocket,
     local: SocketAddr,
-    role: Role,
+    pub role: Role,
     /// When the session wants to be woken.
     rtc_wake: Instant,
-    progress: Progress,
+    joining: Joining,
     send_errors: u64,
     /// Whether trains are received whole.
     gro: bool,
@@ -95,29 +55,10 @@ pub struct Peer {
     outbound: Option<Box<Link>>,
 }
 
-struct Progress {
-    started: Instant,
-    give_up: Instant,
-    answered: Duration,
-    ice_done: bool,
-    connected: Option<Duration>,
-    joined: bool,
-    ended: bool,
-}
-
 impl Peer {
     /// `started` is when the POST was sent; without success by `give_up` the join has failed.
     pub fn new(id: Id, connecting: Connecting, role: Role, started: Instant, give_up: Instant) -> Peer {
         let now = Instant::now();
-        let progress = Progress {
-            started,
-            give_up,
-            answered: now - started,
-            ice_done: false,
-            connected: None,
-            joined: false,
-            ended: false,
-        };
         Peer {
             id,
             session: None,
@@ -126,7 +67,7 @@ impl Peer {
             local: connecting.local,
             role,
             rtc_wake: now,
-            progress,
+            joining: Joining::new(id, now, started, give_up),
             send_errors: 0,
             gro: false,
             inbound: None,
@@ -156,43 +97,13 @@ impl Peer {
 
     /// Whether nothing more will come of it.
     pub fn has_ended(&self) -> bool {
-        self.progress.ended
-    }
-
-    /// What it received in the window, if it is a viewer.
-    pub fn received(&self) -> Option<Received> {
-        match &self.role {
-            Role::Viewer(viewer) => Some(viewer.window()),
-            Role::Light(viewer) => Some(viewer.window()),
-            Role::Publisher(_) => None,
-        }
-    }
-
-    /// What it sent in the window, if it is a publisher.
-    pub fn sent(&self) -> Option<Sent> {
-        match &self.role {
-            Role::Publisher(publisher) => Some(publisher.window()),
-            Role::Viewer(_) | Role::Light(_) => None,
-        }
-    }
-
-    /// The longest pause of the picture since this was last asked, if it is a viewer that has one.
-    pub fn take_longest_pause(&mut self, now: Instant) -> Option<Duration> {
-        match &mut self.role {
-            Role::Publisher(_) => None,
-            Role::Viewer(viewer) => viewer.take_longest_pause(now),
-            Role::Light(viewer) => viewer.take_longest_pause(now),
-        }
+        self.joining.has_ended()
     }
 
     /// Starts a new measured window.
     pub fn begin_window(&mut self) {
         self.send_errors = 0;
-        match &mut self.role {
-            Role::Publisher(publisher) => publisher.begin_window(),
-            Role::Viewer(viewer) => viewer.begin_window(),
-            Role::Light(viewer) => viewer.begin_window(),
-        }
+        self.role.begin_window();
     }
 
     /// Takes all datagrams that are there.
@@ -244,15 +155,9 @@ impl Peer {
 
     /// When to be woken next.
     pub fn next_wake(&self) -> Instant {
-        let role = match &self.role {
-            Role::Publisher(publisher) => publisher.next_wake(),
-            Role::Viewer(viewer) => viewer.next_wake(),
-            Role::Light(viewer) => viewer.next_wake(),
-        };
         let links =
             [&self.inbound, &self.outbound].map(|link| link.as_ref().and_then(|link| link.next_due()));
-        let give_up = (!self.progress.joined).then_some(self.progress.give_up);
-        [Some(self.rtc_wake), role, give_up, links[0], links[1]]
+        [Some(self.rtc_wake), self.role.next_wake(), self.joining.give_up(), links[0], links[1]]
             .into_iter()
             .flatten()
             .min()
@@ -264,7 +169,7 @@ impl Peer {
         // An error here means that there is nothing left to close.
         let _ = self.rtc.close();
         self.drain(Instant::now(), context);
-        self.progress.ended = true;
+        self.joining.leave();
     }
 
     /// One mutation, then drain: str0m's rule, kept here for every role.
@@ -272,20 +177,12 @@ impl Peer {
         // An error is one bad datagram or alert; whether the session lives is told by is_alive().
         let _ = self.rtc.handle_input(input);
         self.drain(now, context);
-        while self.progress.connected.is_some() && self.act(now) {
+        while self.joining.is_connected() && self.role.act(&mut self.rtc, now) {
             let _ = self.rtc.handle_input(Input::Timeout(now));
             self.drain(now, context);
         }
         if !self.rtc.is_alive() {
             self.end(Failure::Closed, context);
-        }
-    }
-
-    fn act(&mut self, now: Instant) -> bool {
-        match &mut self.role {
-            Role::Publisher(publisher) => publisher.act(&mut self.rtc, now),
-            Role::Viewer(viewer) => viewer.act(&mut self.rtc, now),
-            Role::Light(_) => false,
         }
     }
 
@@ -330,7 +227,7 @@ impl Peer {
             Event::IceConnectionStateChange(
                 IceConnectionState::Connected | IceConnectionState::Completed,
             ) => {
-                self.progress.ice_done = true;
+                self.joining.ice_done();
             }
             Event::IceConnectionStateChange(IceConnectionState::Disconnected) | Event::Closed => {
                 self.end(Failure::Closed, context);
@@ -338,7 +235,7 @@ impl Peer {
             _ => {}
         }
         match &mut self.role {
-            Role::Publisher(publisher) => publisher.on_event(&event),
+            Role::Publisher(publisher) => publisher.on_event(&event, now),
             Role::Viewer(viewer) => viewer.on_event(event, now, context),
             Role::Light(_) => {}
         }
@@ -346,12 +243,11 @@ impl Peer {
     }
 
     fn connected(&mut self, now: Instant, context: &Context) {
-        self.progress.ice_done = true;
-        self.progress.connected = Some(now - self.progress.started);
+        self.joining.connected(now);
         match &mut self.role {
             Role::Publisher(publisher) => {
                 publisher.start(now);
-                self.joined(context, None, None);
+                report(context, self.joining.succeed(None, None));
             }
             Role::Light(viewer) => {
                 if let Err(failure) = viewer.connected() {
@@ -363,60 +259,22 @@ impl Peer {
     }
 
     fn check_viewer_joined(&mut self, context: &Context) {
-        if self.progress.joined {
-            return;
+        if !self.joining.has_joined() && self.role.has_joined() {
+            let (rtp, key_frame) = self.role.firsts();
+            report(context, self.joining.succeed(rtp, key_frame));
         }
-        let has_joined = match &self.role {
-            Role::Viewer(viewer) => viewer.has_joined(),
-            Role::Light(viewer) => viewer.has_joined(),
-            Role::Publisher(_) => false,
-        };
-        if has_joined {
-            let (rtp, key_frame) = self.firsts();
-            let since = |at: Instant| at - self.progress.started;
-            self.joined(context, rtp.map(since), key_frame.map(since));
-        }
-    }
-
-    /// First RTP packet and first whole key frame.
-    fn firsts(&self) -> (Option<Instant>, Option<Instant>) {
-        match &self.role {
-            Role::Viewer(viewer) => (viewer.first_rtp(), viewer.first_key_frame()),
-            Role::Light(viewer) => (viewer.first_rtp(), viewer.first_key_frame()),
-            Role::Publisher(_) => (None, None),
-        }
-    }
-
-    fn joined(&mut self, context: &Context, first_rtp: Option<Duration>, first_key_frame: Option<Duration>) {
-        self.progress.joined = true;
-        let connected = self.progress.connected.unwrap_or_default();
-        let times = JoinTimes { answered: self.progress.answered, connected, first_rtp, first_key_frame };
-        report(context, Outcome::Joined(self.id, times));
     }
 
     fn check_join(&mut self, now: Instant, context: &Context) {
-        if self.progress.joined || now < self.progress.give_up {
-            return;
+        if let Some(failure) = self.joining.overdue(now, self.role.firsts().0.is_some()) {
+            self.end(failure, context);
         }
-        let has_rtp = self.firsts().0.is_some();
-        let failure = match (self.progress.ice_done, self.progress.connected) {
-            (false, _) => Failure::Ice,
-            (true, None) => Failure::Dtls,
-            (true, Some(_)) if has_rtp => Failure::NoKeyFrame,
-            (true, Some(_)) => Failure::NoRtp,
-        };
-        self.end(failure, context);
     }
 
     fn end(&mut self, failure: Failure, context: &Context) {
-        if std::mem::replace(&mut self.progress.ended, true) {
-            return;
+        if let Some(outcome) = self.joining.end(failure) {
+            report(context, outcome);
         }
-        let outcome = match self.progress.joined {
-            true => Outcome::Lost(self.id),
-            false => Outcome::Failed(self.id, failure),
-        };
-        report(context, outcome);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::engine::Collected;
-use crate::report::LatencyMs;
+use crate::report::{BitrateAt, LatencyMs};
 
 /// What the line before said, to tell what has come since.
 pub struct Progress {
@@ -13,12 +13,24 @@ pub struct Progress {
     bytes: u64,
     sent: u64,
     frames: u64,
+    video_bytes: u64,
+    /// What publishers that follow feedback sent, line by line.
+    pub bitrates: Vec<BitrateAt>,
 }
 
 impl Progress {
     /// At the start of a measured window.
     pub fn new(began: Instant) -> Progress {
-        Progress { began, at: began, delivered: 0, bytes: 0, sent: 0, frames: 0 }
+        Progress {
+            began,
+            at: began,
+            delivered: 0,
+            bytes: 0,
+            sent: 0,
+            frames: 0,
+            video_bytes: 0,
+            bitrates: Vec::new(),
+        }
     }
 
     /// The next line: what `watching` viewers received since the last one, or without viewers what publishers
@@ -48,8 +60,25 @@ impl Progress {
             bytes: counts.bytes,
             sent: sent.sent.packets,
             frames: sent.sent.frames,
+            video_bytes: sent.sent.video_bytes,
+            bitrates: std::mem::take(&mut self.bitrates),
         };
         line
+    }
+
+    /// Notes what `publishers` that follow feedback have sent since the last line; returns the end of the next one.
+    pub fn bitrate(&mut self, now: Instant, publishers: usize, sent: &Collected) -> String {
+        let bits = sent.sent.video_bytes.saturating_sub(self.video_bytes) as f64 * 8.0;
+        let sent_mbit = bits / (now - self.at).as_secs_f64() / publishers.max(1) as f64 / 1e6;
+        let estimates = sent.sent.estimates;
+        let estimate = (estimates > 0).then(|| sent.sent.estimate_bps as f64 / estimates as f64 / 1e6);
+        self.bitrates.push(BitrateAt {
+            second: (now - self.began).as_secs_f64(),
+            video_mbit_per_second: sent_mbit,
+            estimate_mbit_per_second: estimate,
+        });
+        let told = estimate.map_or("no estimate".into(), |estimate| format!("estimate {estimate:.2}"));
+        format!(", publisher {sent_mbit:.2} Mbit/s ({told})")
     }
 }
 
@@ -80,6 +109,22 @@ mod tests {
             line.starts_with("   3 s: 2 viewers, 1000 packets/s, 8.0 Mbit/s, loss 0.000 %, latency p50 1.5"),
             "{line}"
         );
+    }
+
+    #[test]
+    fn the_bitrate_of_publishers_is_noted_with_what_they_were_told() {
+        let began = Instant::now();
+        let (mut progress, mut sent) = (Progress::new(began), Collected::default());
+        sent.sent.video_bytes = 250_000;
+        let (now, received) = (began + Duration::from_secs(1), Collected::default());
+        assert_eq!(progress.bitrate(now, 2, &sent), ", publisher 1.00 Mbit/s (no estimate)");
+        progress.line(now, 0, &received, &sent);
+        (sent.sent.video_bytes, sent.sent.estimate_bps, sent.sent.estimates) = (500_000, 2_400_000, 2);
+        let now = began + Duration::from_secs(3);
+        assert_eq!(progress.bitrate(now, 2, &sent), ", publisher 0.50 Mbit/s (estimate 1.20)");
+        let noted: Vec<_> =
+            progress.bitrates.iter().map(|at| (at.second, at.video_mbit_per_second)).collect();
+        assert_eq!(noted, [(1.0, 1.0), (3.0, 0.5)]);
     }
 
     #[test]

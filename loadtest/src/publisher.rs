@@ -9,6 +9,7 @@ use str0m::format::Codec;
 use str0m::media::{Direction, MediaKind, Mid, Pt, Rid, Simulcast, SimulcastLayer};
 use str0m::{Event, Rtc, RtcConfig};
 
+use crate::adapt::Adapter;
 use crate::audio;
 use crate::clock::WallClock;
 use crate::failure::Failure;
@@ -33,9 +34,29 @@ pub struct Layer {
     /// Its restriction identifier (RFC 8851), if there are several.
     pub rid: Option<&'static str>,
     pub video: Arc<VideoLoop>,
+    /// Cheaper encodings of the same picture, the cheapest first; empty if the bitrate stays what it is.
+    pub cheaper: Vec<Arc<VideoLoop>>,
+}
+
+impl Layer {
+    /// One encoding that stays what it is.
+    pub fn fixed(rid: Option<&'static str>, video: Arc<VideoLoop>) -> Layer {
+        Layer { rid, video, cheaper: Vec::new() }
+    }
+
+    /// All encodings, the cheapest first.
+    fn encodings(&self) -> Vec<Arc<VideoLoop>> {
+        self.cheaper.iter().chain([&self.video]).cloned().collect()
+    }
 }
 
 impl Media {
+    /// Bits per second of the encodings among which a publisher chooses; `None` if it follows no feedback.
+    fn choices(&self) -> Option<Vec<f64>> {
+        let layer = self.video.first().filter(|layer| !layer.cheaper.is_empty())?;
+        Some(layer.encodings().iter().map(|video| video.bitrate()).collect())
+    }
+
     /// RTP packets per second, video and audio.
     pub fn packet_rate(&self) -> f64 {
         let video: f64 = self.video.iter().map(|layer| layer.video.packet_rate()).sum();
@@ -48,21 +69,33 @@ impl Media {
 pub struct Sent {
     pub frames: u64,
     pub packets: u64,
+    /// RTP payload bytes of video.
+    pub video_bytes: u64,
     /// Frames that left over 10 ms after their time.
     pub late: u64,
     /// Frames left out because the generator was too far behind.
     pub skipped: u64,
     /// PLI and FIR received.
     pub key_frame_requests: u64,
+    /// Times that the encoding changed to follow bandwidth feedback.
+    pub adaptations: u64,
+    /// What the network is said to carry now, bits per second, sum over publishers that were told.
+    pub estimate_bps: u64,
+    /// How many are in that sum.
+    pub estimates: u64,
 }
 
 impl std::ops::AddAssign for Sent {
     fn add_assign(&mut self, other: Sent) {
         self.frames += other.frames;
         self.packets += other.packets;
+        self.video_bytes += other.video_bytes;
         self.late += other.late;
         self.skipped += other.skipped;
         self.key_frame_requests += other.key_frame_requests;
+        self.adaptations += other.adaptations;
+        self.estimate_bps += other.estimate_bps;
+        self.estimates += other.estimates;
     }
 }
 
@@ -72,6 +105,7 @@ pub struct Publisher {
     clock: WallClock,
     video: Vec<VideoTrack>,
     audio: Option<Track>,
+    adapter: Option<Adapter>,
     /// Share of a frame's time by which this publisher starts later than others.
     phase: f64,
     window: Sent,
@@ -100,6 +134,9 @@ pub fn offer(media: &Media, ip: std::net::IpAddr) -> Result<(Offered, Mids), Fai
         }
         Some(None) => config = config.enable_vp8(true),
         None => {}
+    }
+    if let Some(bitrates) = media.choices() {
+        config = config.enable_bwe(Some(Adapter::first_estimate(&bitrates)));
     }
     let mut mids = None;
     let declare = |api: &mut SdpApi<'_>| {
@@ -141,9 +178,11 @@ impl Publisher {
             };
             let line = mids.video.and_then(|mid| Some((mid, agreed(rtc, mid, codec)?)));
             let (mid, pt) = line.ok_or_else(|| Failure::Answer(format!("it does not take {name}")))?;
-            video.push(VideoTrack::new(mid, layer.rid.map(Rid::from), pt, layer.video.clone(), media.paced));
+            let rid = layer.rid.map(Rid::from);
+            video.push(VideoTrack::new(mid, rid, pt, layer.encodings(), media.paced));
         }
-        Ok(Publisher { media, clock, video, audio, phase, window: Sent::default() })
+        let adapter = media.choices().map(Adapter::new);
+        Ok(Publisher { media, clock, video, audio, adapter, phase, window: Sent::default() })
     }
 
     /// Starts to play.
@@ -155,10 +194,17 @@ impl Publisher {
     }
 
     /// Notes what the server asks for.
-    pub fn on_event(&mut self, event: &Event) {
-        if let Event::KeyframeRequest(request) = event {
-            self.video.iter_mut().for_each(|video| video.want_key_frame(request.mid, request.rid));
-            self.window.key_frame_requests += 1;
+    pub fn on_event(&mut self, event: &Event, now: Instant) {
+        match (event, &mut self.adapter) {
+            (Event::KeyframeRequest(request), _) => {
+                self.video.iter_mut().for_each(|video| video.want_key_frame(request.mid, request.rid));
+                self.window.key_frame_requests += 1;
+            }
+            (Event::EgressBitrateEstimate(kind), Some(adapter)) => {
+                let encoding = adapter.hear(kind, now);
+                self.video.iter_mut().for_each(|video| video.want_encoding(encoding));
+            }
+            _ => {}
         }
     }
 
@@ -170,7 +216,10 @@ impl Publisher {
 
     /// Writes one frame or packet if it is due; says whether it did.
     pub fn act(&mut self, rtc: &mut Rtc, now: Instant) -> bool {
-        let Publisher { clock, window, .. } = self;
+        let Publisher { clock, window, adapter, .. } = self;
+        if adapter.as_mut().is_some_and(|adapter| adapter.act(rtc)) {
+            return true;
+        }
         if self.video.iter_mut().any(|video| video.act(rtc, clock, window, now)) {
             return true;
         }
@@ -194,7 +243,12 @@ impl Publisher {
 
     /// Counters of the window so far.
     pub fn window(&self) -> Sent {
-        self.window
+        let estimate = self.adapter.as_ref().and_then(Adapter::estimate);
+        Sent {
+            estimate_bps: estimate.unwrap_or(0.0) as u64,
+            estimates: u64::from(estimate.is_some()),
+            ..self.window
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A ramp: twice as many viewers, step by step, until something breaks.
 
-use crate::args::Plan;
+use crate::plan::Plan;
 use crate::report::{Ramp, Step};
 
 /// A ramp ends here at the latest: one address has hardly more ports.

@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use crate::args::{Mode, Plan};
+use crate::args::Mode;
 use crate::engine::Collected;
+use crate::plan::Plan;
 use crate::proc::{MachineTime, Usage};
 use crate::report::{Generator, LatencyMs, Server, Step, WorstViewer};
 

@@ -87,6 +87,8 @@ pub struct Step {
     pub plis: u64,
     /// PLI and FIR that publishers received.
     pub publisher_key_frame_requests: u64,
+    /// `None` without `--adapt`.
+    pub adaptation: Option<Adaptation>,
     /// Joins of this step, before it was measured.
     pub joins: Joins,
     /// `None` without `--churn`.
@@ -98,6 +100,35 @@ pub struct Step {
     /// `None` without `--pid`.
     pub server: Option<Server>,
     pub generator: Generator,
+}
+
+/// How publishers followed bandwidth feedback.
+#[derive(Debug, Default, Serialize)]
+pub struct Adaptation {
+    /// Times that an encoding changed, sum over publishers.
+    pub changes: u64,
+    /// About one per second.
+    pub over_time: Vec<BitrateAt>,
+}
+
+/// The bitrate of publishers at one time, mean of them.
+#[derive(Debug, Clone, Serialize)]
+pub struct BitrateAt {
+    /// Since the step's measurement began.
+    pub second: f64,
+    /// RTP payload of video since the entry before.
+    pub video_mbit_per_second: f64,
+    /// What the network is said to carry; `None` if no publisher was told.
+    pub estimate_mbit_per_second: Option<f64>,
+}
+
+impl Adaptation {
+    /// Over the whole step; `None` if nothing was noted.
+    pub fn mean_mbit_per_second(&self) -> Option<f64> {
+        let count = self.over_time.len() as f64;
+        let sum: f64 = self.over_time.iter().map(|at| at.video_mbit_per_second).sum();
+        (count > 0.0).then_some(sum / count)
+    }
 }
 
 /// Viewers that left and joined while the step was measured.

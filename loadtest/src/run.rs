@@ -5,8 +5,10 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::args::{Pace, Picture, Plan};
+use crate::adapt::SHARES;
+use crate::args::Pace;
 use crate::audio;
+use crate::plan::{Picture, Plan};
 use crate::proc;
 use crate::publisher::{Layer, Media};
 use crate::ramp;
@@ -94,21 +96,25 @@ fn encode(plan: &Plan, screen: &mut dyn Write) -> Result<Option<Arc<Media>>, Str
 /// What each publisher shows, the smallest layer first.
 fn layers(plan: &Plan) -> Result<Vec<Layer>, VideoError> {
     let whole = plan.video;
-    let scaled = |rid, divisor: usize, share: u32| {
+    let scaled = |divisor: usize, share: f64| {
         let side = |pixels: usize| (pixels / divisor).next_multiple_of(2);
         let (width, height) = (side(whole.width), side(whole.height));
-        let bitrate = (whole.bitrate / share).max(MIN_LAYER_BITRATE.min(whole.bitrate));
-        let video = VideoLoop::encode(VideoSettings { width, height, bitrate, ..whole })?;
-        Ok(Layer { rid, video: Arc::new(video) })
+        let bitrate = (f64::from(whole.bitrate) * share) as u32;
+        let bitrate = bitrate.max(MIN_LAYER_BITRATE.min(whole.bitrate));
+        VideoLoop::encode(VideoSettings { width, height, bitrate, ..whole }).map(Arc::new)
     };
     match plan.picture {
         Picture::None => Ok(Vec::new()),
-        Picture::Vp8 => Ok(vec![Layer { rid: None, video: Arc::new(vp8_loop::load()) }]),
-        Picture::H264 => Ok(vec![scaled(None, 1, 1)?]),
+        Picture::Vp8 => Ok(vec![Layer::fixed(None, Arc::new(vp8_loop::load()))]),
+        Picture::H264 => Ok(vec![Layer::fixed(None, scaled(1, 1.0)?)]),
+        Picture::Adaptive => {
+            let [quarter, half, whole] = SHARES.map(|share| scaled(1, share));
+            Ok(vec![Layer { rid: None, video: whole?, cheaper: vec![quarter?, half?] }])
+        }
         // Bitrates about as a browser divides them.
-        Picture::Simulcast => [("q", 4, 16), ("h", 2, 4), ("f", 1, 1)]
+        Picture::Simulcast => [("q", 4, 1.0 / 16.0), ("h", 2, 0.25), ("f", 1, 1.0)]
             .into_iter()
-            .map(|(rid, divisor, share)| scaled(Some(rid), divisor, share))
+            .map(|(rid, divisor, share)| Ok(Layer::fixed(Some(rid), scaled(divisor, share)?)))
             .collect(),
     }
 }

@@ -14,12 +14,14 @@ use str0m::crypto::dtls::SrtpProfile;
 use crate::clock::WallClock;
 use crate::dtls::{self, Agreed};
 use crate::engine::{Command, Engine};
+use crate::joining::Id;
 use crate::light::viewer::{LightViewer, Sampling};
 use crate::local::open_candidate;
 use crate::negotiation::Connecting;
 use crate::packet::sei::{self, Stamp};
-use crate::peer::{Context, Id, Peer, Role};
+use crate::peer::{Context, Peer};
 use crate::proc;
+use crate::role::Role;
 use crate::srtp::{self, Direction};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -7,17 +7,19 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use crate::args::{Picture, Plan, local_ip_towards};
 use crate::clock::WallClock;
 use crate::engine::{Collected, Command, Engine};
 use crate::http::Client;
 use crate::join::{Entrance, Joiners, end_sessions};
-use crate::peer::{Context, Id, Outcome};
+use crate::joining::{Id, Outcome};
+use crate::local::local_ip_towards;
+use crate::peer::Context;
+use crate::plan::{Picture, Plan};
 use crate::proc::{self, MachineTime};
 use crate::progress::Progress;
 use crate::publisher::Media;
 use crate::reading::{Reading, server_of, step_of};
-use crate::report::{Churn, Step, Swaps};
+use crate::report::{Adaptation, BitrateAt, Churn, Step, Swaps};
 use crate::tally::Tally;
 use crate::upheaval::{Turn, Upheaval};
 
@@ -158,7 +160,7 @@ impl Stage {
         self.tally.begin();
         let before = self.read(plan)?;
         self.engines().for_each(Engine::begin_window);
-        let upheaval = self.watch(plan, before.at, screen)?;
+        let (upheaval, bitrates) = self.watch(plan, before.at, screen)?;
         let after = self.read(plan)?;
         let (received, sent) = (self.collect(&self.viewers), self.collect([&self.publishers]));
         let joined = self.watching;
@@ -172,6 +174,8 @@ impl Stage {
             viewers_lost: self.tally.lost(),
             joins,
             churn: plan.churn_interval.map(|_| Churn { left: upheaval.left, joins: self.tally.joins() }),
+            adaptation: (plan.picture == Picture::Adaptive)
+                .then_some(Adaptation { changes: sent.sent.adaptations, over_time: bitrates }),
             swaps: plan.swap_interval.map(|_| Swaps::of(upheaval.swaps, &received.gaps)),
             server,
             ..step_of(plan, &before, &after, &received, &sent)
@@ -179,7 +183,12 @@ impl Stage {
     }
 
     /// Lets the measured time pass, with a line per second, and viewers and publishers come and go.
-    fn watch(&mut self, plan: &Plan, began: Instant, screen: &mut dyn Write) -> Result<Upheaval, String> {
+    fn watch(
+        &mut self,
+        plan: &Plan,
+        began: Instant,
+        screen: &mut dyn Write,
+    ) -> Result<(Upheaval, Vec<BitrateAt>), String> {
         let mut progress = Progress::new(began);
         let mut upheaval = Upheaval::new(plan, began);
         while let Some((turn, at)) = upheaval.next() {
@@ -190,15 +199,18 @@ impl Stage {
                     let (received, sent) = (self.collect(&self.viewers), self.collect([&self.publishers]));
                     let joined = self.watching + self.tally.joined();
                     let watching = joined.saturating_sub(self.tally.lost() + upheaval.left);
-                    let line = progress.line(Instant::now(), watching, &received, &sent);
-                    say(screen, format_args!("{line}"));
+                    let now = Instant::now();
+                    let adapts = plan.picture == Picture::Adaptive;
+                    let bitrate = adapts.then(|| progress.bitrate(now, plan.publishers, &sent));
+                    let line = progress.line(now, watching, &received, &sent);
+                    say(screen, format_args!("{line}{}", bitrate.unwrap_or_default()));
                 }
                 Turn::Churn => self.churn(&mut upheaval),
                 Turn::Swap => self.swap(plan, &mut upheaval),
             }
         }
         self.mark_gap(upheaval.swaps > 0);
-        Ok(upheaval)
+        Ok((upheaval, progress.bitrates))
     }
 
     /// The oldest viewer leaves and a new one joins.

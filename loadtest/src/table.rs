@@ -29,6 +29,11 @@ pub fn rows() -> &'static [(&'static str, Cell)] {
         ("latency max ms", |s| shown(s.latency_ms.as_ref().map(|l| l.max), 2)),
         ("jitter ms", |s| shown(s.jitter_ms, 2)),
         ("layer switches", |s| format!("{}", s.layer_switches)),
+        ("publisher Mbit/s (changes)", |s| {
+            s.adaptation.as_ref().map_or("-".into(), |adaptation| {
+                format!("{} ({})", shown(adaptation.mean_mbit_per_second(), 2), adaptation.changes)
+            })
+        }),
         ("freezes (seconds)", |s| format!("{} ({:.1})", s.freezes, s.frozen_seconds)),
         ("join: answer ms", |s| shown(s.joins.answer_ms, 1)),
         ("join: connected ms", |s| shown(s.joins.connected_ms, 1)),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use crate::peer::{Id, JoinTimes, Outcome};
+use crate::joining::{Id, JoinTimes, Outcome};
 use crate::report::{Joins, quantile_ms};
 
 /// How soon an interrupt is noticed.

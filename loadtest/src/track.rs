@@ -80,33 +80,58 @@ impl Track {
     }
 }
 
-/// A video stream that plays its loop.
+struct Encoding {
+    video: Arc<VideoLoop>,
+    /// Bytes that a browser's pacer lets go per tick.
+    per_tick: usize,
+}
+
+impl Encoding {
+    fn new(video: Arc<VideoLoop>) -> Encoding {
+        let per_tick = video.bitrate() * PACER_FACTOR / 8.0 * PACER_TICK.as_secs_f64();
+        Encoding { video, per_tick: per_tick as usize }
+    }
+}
+
+/// A video stream that plays its loop, in one of its encodings.
 pub struct VideoTrack {
     pub track: Track,
-    video: Arc<VideoLoop>,
+    /// The cheapest first.
+    encodings: Vec<Encoding>,
+    encoding: usize,
+    /// The one that the next key frame starts.
+    wanted: usize,
     /// Place in the loop of the next frame.
     place: usize,
     last_key: Option<Instant>,
     key_wanted: bool,
-    /// Bytes that may leave per tick; `None` sends a frame at once.
-    pacer: Option<usize>,
+    /// Whether packets leave evenly; else a frame at once.
+    paced: bool,
     /// Of frames on their way out: payload, marker, RTP time.
     queue: VecDeque<(Arc<[u8]>, bool, u32)>,
     next_tick: Option<Instant>,
 }
 
 impl VideoTrack {
-    /// Paced as a browser does, or each frame at once.
-    pub fn new(mid: Mid, rid: Option<Rid>, pt: Pt, video: Arc<VideoLoop>, paced: bool) -> VideoTrack {
-        let track = Track::new(mid, rid, pt, 1.0 / f64::from(video.settings.fps), CLOCK_RATE);
-        let per_tick = video.bitrate() * PACER_FACTOR / 8.0 * PACER_TICK.as_secs_f64();
+    /// Starts with the first of the encodings, paced as a browser does, or each frame at once.
+    pub fn new(
+        mid: Mid,
+        rid: Option<Rid>,
+        pt: Pt,
+        encodings: Vec<Arc<VideoLoop>>,
+        paced: bool,
+    ) -> VideoTrack {
+        let frames_per_second = encodings.first().map_or(1, |video| video.settings.fps);
+        let track = Track::new(mid, rid, pt, 1.0 / f64::from(frames_per_second), CLOCK_RATE);
         VideoTrack {
             track,
-            video,
+            encodings: encodings.into_iter().map(Encoding::new).collect(),
+            encoding: 0,
+            wanted: 0,
             place: 0,
             last_key: None,
             key_wanted: false,
-            pacer: paced.then_some(per_tick as usize),
+            paced,
             queue: VecDeque::new(),
             next_tick: None,
         }
@@ -116,6 +141,14 @@ impl VideoTrack {
     pub fn want_key_frame(&mut self, mid: Mid, rid: Option<Rid>) {
         if mid == self.track.mid && (rid.is_none() || rid == self.track.rid) {
             self.key_wanted = true;
+        }
+    }
+
+    /// Another encoding is to be played; it starts with a key frame.
+    pub fn want_encoding(&mut self, encoding: usize) {
+        if encoding < self.encodings.len() {
+            self.wanted = encoding;
+            self.key_wanted |= self.wanted != self.encoding;
         }
     }
 
@@ -155,14 +188,16 @@ impl VideoTrack {
 
     fn queue_frame(&mut self, clock: &WallClock, sent: &mut Sent, now: Instant) {
         let key_allowed = self.last_key.is_none_or(|last| now - last >= KEY_FRAME_INTERVAL);
-        if self.place >= self.video.frames.len() || self.key_wanted && key_allowed {
+        if self.place >= self.encodings[self.encoding].video.frames.len() || self.key_wanted && key_allowed {
             self.place = 0;
         }
         if self.place == 0 {
+            sent.adaptations += u64::from(self.wanted != self.encoding);
+            self.encoding = self.wanted;
             self.last_key = Some(now);
             self.key_wanted = false;
         }
-        let frame = &self.video.frames[self.place];
+        let frame = &self.encodings[self.encoding].video.frames[self.place];
         let stamp = Stamp { sent_us: clock.micros(now), frame: self.track.sent as u32 };
         let payloads = frame.lead(stamp).into_iter().chain(frame.slices.iter().cloned());
         let (time, before) = (self.track.time(), self.queue.len());
@@ -172,15 +207,17 @@ impl VideoTrack {
         }
         sent.frames += 1;
         sent.packets += (self.queue.len() - before) as u64;
+        sent.video_bytes +=
+            self.queue.iter().skip(before).map(|(payload, ..)| payload.len() as u64).sum::<u64>();
         self.track.sent += 1;
         self.place += 1;
     }
 
     fn flush(&mut self, rtc: &mut Rtc, now: Instant) {
-        if self.next_tick.is_some_and(|tick| tick > now) && self.pacer.is_some() {
+        if self.next_tick.is_some_and(|tick| tick > now) && self.paced {
             return;
         }
-        let mut budget = self.pacer.unwrap_or(usize::MAX);
+        let mut budget = if self.paced { self.encodings[self.encoding].per_tick } else { usize::MAX };
         while budget > 0
             && let Some((payload, marker, time)) = self.queue.pop_front()
         {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::args::Plan;
+use crate::plan::Plan;
 
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

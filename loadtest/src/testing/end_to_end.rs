@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 
 use super::server::{Faults, Server};
-use crate::args::{Args, Plan};
+use crate::args::Args;
+use crate::plan::Plan;
 use crate::report::{Report, Step};
 use crate::run::run;
 
@@ -243,6 +244,32 @@ fn vp8_is_played_and_has_no_latency() {
         assert!((110..=130).contains(&step.frames) && step.lost_pct == Some(0.0), "{mode}: {step:?}");
         assert!(step.latency_ms.is_none(), "{mode}");
     }
+}
+
+/// Mbit/s of the publisher's video, as told for the last `seconds` of the step.
+fn last_bitrates(step: &Step, seconds: usize) -> Vec<f64> {
+    let over_time = &step.adaptation.as_ref().unwrap().over_time;
+    over_time.iter().rev().take(seconds).map(|at| at.video_mbit_per_second).collect()
+}
+
+#[test]
+fn a_publisher_that_adapts_keeps_within_a_narrow_network() {
+    let narrow = "--impair-publisher rate=800kbit";
+    let adapting = one_step(Faults::default(), &format!("--adapt --viewers 1 --secs 8 {narrow}"));
+    // The encodings take 250, 500 and 1000 kbit/s, before sound and headers.
+    assert!(last_bitrates(&adapting, 4).iter().all(|mbit| *mbit < 0.8), "{adapting:?}");
+    assert!(adapting.lost_pct.unwrap() < 5.0, "{adapting:?}");
+    let stubborn = one_step(Faults::default(), &format!("--viewers 1 --secs 4 {narrow}"));
+    assert!(stubborn.adaptation.is_none() && stubborn.lost_pct.unwrap() > 10.0, "{stubborn:?}");
+}
+
+#[test]
+fn a_publisher_that_adapts_finds_what_a_wide_network_carries() {
+    let step = one_step(Faults::default(), "--adapt --viewers 1 --secs 10");
+    let adaptation = step.adaptation.as_ref().unwrap();
+    assert!(adaptation.over_time.iter().all(|at| at.estimate_mbit_per_second.is_some()), "{step:?}");
+    assert!(last_bitrates(&step, 3).iter().any(|mbit| *mbit > 0.8), "{step:?}");
+    assert_eq!(step.lost_pct, Some(0.0));
 }
 
 #[test]

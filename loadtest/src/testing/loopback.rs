@@ -11,9 +11,11 @@ use str0m::RtcConfig;
 use crate::audio;
 use crate::clock::WallClock;
 use crate::engine::{Collected, Command, Engine};
+use crate::joining::{Id, JoinTimes, Outcome};
 use crate::negotiation::Connecting;
-use crate::peer::{Context, Id, JoinTimes, Outcome, Peer, Role};
+use crate::peer::{Context, Peer};
 use crate::publisher::{self, Layer, Media, Publisher};
+use crate::role::Role;
 use crate::video::{VideoLoop, VideoSettings};
 use crate::viewer::Viewer;
 
@@ -28,7 +30,7 @@ struct Pair {
 fn media() -> Arc<Media> {
     let settings = VideoSettings { width: 320, height: 180, fps: 30, bitrate: 1_000_000, gop_frames: 30 };
     let video = Arc::new(VideoLoop::encode(settings).unwrap());
-    Arc::new(Media { video: vec![Layer { rid: None, video }], audio: audio::opus_loop(), paced: false })
+    Arc::new(Media { video: vec![Layer::fixed(None, video)], audio: audio::opus_loop(), paced: false })
 }
 
 fn viewing_rtc() -> str0m::Rtc {
@@ -147,7 +149,7 @@ fn a_join_that_nobody_answers_fails_with_its_cause() {
 fn a_simulcast_offer_names_three_layers_and_each_is_played() {
     let settings = VideoSettings { width: 320, height: 180, fps: 30, bitrate: 200_000, gop_frames: 30 };
     let video = Arc::new(VideoLoop::encode(settings).unwrap());
-    let layer = |rid| Layer { rid: Some(rid), video: video.clone() };
+    let layer = |rid| Layer::fixed(Some(rid), video.clone());
     let media = Media { video: ["q", "h", "f"].map(layer).into(), audio: audio::opus_loop(), paced: false };
     let (offered, _) = publisher::offer(&media, LOOPBACK).unwrap();
     assert!(offered.offer.contains("a=simulcast:send q;h;f\r\n"), "{}", offered.offer);

@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, StatusCode};
-use sfu::core::plan::{Role, SessionPlan, StreamId};
+use sfu::core::plan::{Role, StreamId};
 use std::time::Instant;
 
 const SDP: &str = "application/sdp";
