@@ -4,7 +4,7 @@
 //! Consecutive packets of a viewer leave as one train (UDP_SEGMENT). Its segments are equal but for the last, which may be
 //! shorter, so packets a few bytes short get RTP padding (RFC 3550 §5.1).
 
-use super::extensions::{Extensions, FIXED_HEADER_BYTES};
+use super::header::Fields;
 use super::packet::MediaPacket;
 use super::srtp::RtpSealer;
 use super::viewer::{Occasion, Outgoing, Track};
@@ -13,11 +13,11 @@ use std::net::SocketAddr;
 /// Padding that a packet is given to make it as long as its neighbours. Encoders cut a frame into packets that differ by a byte
 /// or two; more would cost more on the wire than a train saves.
 const PADDING_MAX: usize = 16;
-/// Bits of a header's first two bytes (RFC 3550 §5.1).
-const VERSION_2: u8 = 0x80;
-const PADDING: u8 = 0x20;
-const EXTENSION: u8 = 0x10;
+/// The original sequence number in front of a retransmitted payload (RFC 4588 §4).
+const RTX_HEADER_BYTES: usize = 2;
+/// Marker bit in a header's second byte, padding bit in its first (RFC 3550 §5.1).
 const MARKER: u8 = 0x80;
+const PADDING: u8 = 0x20;
 
 /// What one send operation may carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,12 +44,8 @@ pub struct Egress<'a> {
     pub sealer: &'a RtpSealer,
     /// Our socket and his address.
     pub path: (usize, SocketAddr),
-    /// By [`MediaKind`].
+    /// By [`MediaKind`](super::codec::MediaKind).
     pub tracks: &'a mut [Option<Track>],
-    /// Header extensions of more than 16 bytes may be sent.
-    pub allow_mixed: bool,
-    /// The SSRCs may be unknown to him, so packets name their m-section.
-    pub with_mid: bool,
     /// `abs-send-time` of this turn.
     pub abs_send_time: [u8; 3],
     /// The transport-wide sequence number of his last packet.
@@ -76,8 +72,12 @@ impl Egress<'_> {
         trains: &mut dyn Trains,
     ) -> Sent {
         let (limits, mut sent) = (trains.limits(), Sent::default());
+        // A packet that is sent again bit by bit must not have been padded to the length of its neighbours.
+        let exact = outgoing.iter().any(|out| out.payload.repeats_exactly());
+        let padding_max = if exact { 0 } else { PADDING_MAX };
         while !outgoing.is_empty() {
-            let train = self.next_train(packets, outgoing, limits);
+            let sizes = outgoing.iter().map(|out| self.packet_bytes(&packets[out.packet], out));
+            let train = Train::of(sizes, padding_max, limits);
             let (members, rest) = outgoing.split_at(train.packets);
             outgoing = rest;
             let mut buffer = trains.buffer();
@@ -94,51 +94,31 @@ impl Egress<'_> {
         sent
     }
 
-    /// The packets at the front of `outgoing` that leave together.
-    fn next_train(&self, packets: &[MediaPacket], outgoing: &[Outgoing], limits: TrainLimits) -> Train {
-        let exact = outgoing.iter().any(Outgoing::repeats_exactly);
-        let sizes = outgoing.iter().map(|out| self.packet_bytes(&packets[out.packet], out));
-        Train::of(sizes, if exact { 0 } else { PADDING_MAX }, limits)
-    }
-
     fn packet_bytes(&self, packet: &MediaPacket, out: &Outgoing) -> usize {
         let Some(track) = &self.tracks[packet.header.kind() as usize] else { return 0 };
-        let rtx = if out.rtx().is_some() { 2 } else { 0 };
-        let extensions = self.extensions(track, packet, out).bytes();
-        FIXED_HEADER_BYTES + extensions + rtx + packet.payload.len() + self.sealer.tag_bytes()
-    }
-
-    fn extensions<'b>(&self, track: &'b Track, packet: &'b MediaPacket, out: &Outgoing) -> Extensions<'b> {
-        let fresh = !out.repeats_exactly();
-        Extensions {
-            ids: &track.extensions,
-            allow_mixed: self.allow_mixed,
-            mid: (self.with_mid || !fresh).then(|| track.mid()),
-            abs_send_time: fresh.then_some(self.abs_send_time),
-            transport_sequence: fresh.then(|| self.transport_sequence.to_be_bytes()),
-            passing: &packet.header.extensions,
-        }
+        let rtx = if out.rtx().is_some() { RTX_HEADER_BYTES } else { 0 };
+        track.header.bytes(&packet.header.extensions) + rtx + packet.payload.len() + self.sealer.tag_bytes()
     }
 
     /// Appends one sealed packet, padded to `pad_to` bytes if it is shorter; false if it could not be sealed.
     fn write(&mut self, buffer: &mut Vec<u8>, packet: &MediaPacket, out: &Outgoing, pad_to: usize) -> bool {
-        let start = buffer.len();
+        let Some(track) = &mut self.tracks[packet.header.kind() as usize] else { return false };
         *self.transport_sequence = self.transport_sequence.wrapping_add(1);
-        let Some(track) = &self.tracks[packet.header.kind() as usize] else { return false };
         let (ssrc, index, pt) = match out.rtx() {
             Some((pt, sequence)) => (track.rtx.unwrap_or(track.ssrc), sequence, pt),
             None => (track.ssrc, out.sequence, out.payload.pt),
         };
-        let marker = if packet.header.marker { MARKER } else { 0 };
-        buffer.extend_from_slice(&[VERSION_2, marker | pt.0]);
-        buffer.extend_from_slice(&(index as u16).to_be_bytes());
-        buffer.extend_from_slice(&out.timestamp.to_be_bytes());
-        buffer.extend_from_slice(&ssrc.0.to_be_bytes());
-        self.extensions(track, packet, out).write(buffer);
+        let fields = Fields {
+            second_byte: if packet.header.marker { MARKER | pt.0 } else { pt.0 },
+            sequence: index as u16,
+            timestamp: out.timestamp,
+            ssrc,
+            abs_send_time: self.abs_send_time,
+            transport_sequence: *self.transport_sequence,
+        };
+        let start = buffer.len();
+        track.header.write(buffer, &fields, &packet.header.extensions);
         let header = buffer.len() - start;
-        if header > FIXED_HEADER_BYTES {
-            buffer[start] |= EXTENSION;
-        }
         if out.rtx().is_some() {
             buffer.extend_from_slice(&(out.sequence as u16).to_be_bytes());
         }
@@ -153,9 +133,7 @@ impl Egress<'_> {
             buffer.truncate(start);
             return false;
         }
-        if let Some(track) = &mut self.tracks[packet.header.kind() as usize]
-            && out.occasion == Occasion::First
-        {
+        if out.occasion == Occasion::First {
             track.packets_sent += 1;
             track.octets_sent += packet.payload.len() as u64;
         }

@@ -11,6 +11,8 @@ const ONE_BYTE_FORM: [u8; 2] = [0xbe, 0xde];
 const TWO_BYTE_FORM: [u8; 2] = [0x10, 0x00];
 /// Bytes of the fixed RTP header (RFC 3550 §5.1).
 pub const FIXED_HEADER_BYTES: usize = 12;
+/// In front of an extension block: its form and its length in words.
+pub const EXTENSION_HEADER_BYTES: usize = 4;
 
 /// The ids that one peer gave to extensions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,6 +35,14 @@ impl ExtensionIds {
     /// The id, if it was negotiated.
     pub fn get(&self, extension: Extension) -> Option<u8> {
         Some(self.0[extension as usize]).filter(|id| *id != 0)
+    }
+
+    /// Without those that differ each time a packet is sent.
+    pub fn without_times(mut self) -> ExtensionIds {
+        for extension in [Extension::AbsSendTime, Extension::TransportCc] {
+            self.0[extension as usize] = 0;
+        }
+        self
     }
 
     fn passes(&self, id: u8) -> Option<Extension> {
@@ -81,6 +91,12 @@ impl PassThrough {
             }
         }
         found
+    }
+
+    /// Whether there are none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
     }
 
     fn push(&mut self, extension: Extension, data: &[u8]) {
@@ -133,7 +149,7 @@ fn elements(packet: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
 fn block(packet: &[u8]) -> Option<(&[u8], bool)> {
     let first = *packet.first().filter(|first| **first & 0x10 != 0)?;
     let start = FIXED_HEADER_BYTES + 4 * usize::from(first & 0x0f);
-    let (header, rest) = packet.get(start..)?.split_at_checked(4)?;
+    let (header, rest) = packet.get(start..)?.split_at_checked(EXTENSION_HEADER_BYTES)?;
     let bytes = 4 * usize::from(u16::from_be_bytes([header[2], header[3]]));
     let two_byte = match [header[0], header[1]] {
         ONE_BYTE_FORM => false,
@@ -150,12 +166,12 @@ pub struct Extensions<'a> {
     pub ids: &'a ExtensionIds,
     /// It takes elements of more than 16 bytes.
     pub allow_mixed: bool,
-    /// `mid`, while the receiver may not know the SSRC yet.
-    pub mid: Option<&'a [u8]>,
-    /// 6.18 fixed-point seconds.
-    pub abs_send_time: Option<[u8; 3]>,
-    /// Transport-wide sequence number.
-    pub transport_sequence: Option<[u8; 2]>,
+    /// Written if negotiated and not empty.
+    pub mid: &'a [u8],
+    /// 6.18 fixed-point seconds; written if negotiated.
+    pub abs_send_time: [u8; 3],
+    /// Transport-wide sequence number; written if negotiated.
+    pub transport_sequence: [u8; 2],
     /// The publisher's.
     pub passing: &'a PassThrough,
 }
@@ -168,7 +184,7 @@ impl Extensions<'_> {
         self.each(|_, data| {
             bytes += if two_byte { 2 + data.len() } else { one_byte_form(data).map_or(0, |_| 1 + data.len()) }
         });
-        if bytes == 0 { 0 } else { 4 + bytes.next_multiple_of(4) }
+        if bytes == 0 { 0 } else { EXTENSION_HEADER_BYTES + bytes.next_multiple_of(4) }
     }
 
     /// Appends the block; nothing if it would be empty.
@@ -196,12 +212,12 @@ impl Extensions<'_> {
 
     fn each(&self, mut element: impl FnMut(u8, &[u8])) {
         let own = [
+            (Extension::AbsSendTime, &self.abs_send_time[..]),
+            (Extension::TransportCc, &self.transport_sequence[..]),
             (Extension::Mid, self.mid),
-            (Extension::AbsSendTime, self.abs_send_time.as_ref().map(|time| &time[..])),
-            (Extension::TransportCc, self.transport_sequence.as_ref().map(|sequence| &sequence[..])),
         ];
         for (extension, data) in own {
-            if let (Some(id), Some(data)) = (self.ids.get(extension), data) {
+            if let Some(id) = self.ids.get(extension).filter(|_| !data.is_empty()) {
                 element(id, data);
             }
         }
@@ -218,13 +234,13 @@ fn one_byte_form(data: &[u8]) -> Option<u8> {
 
 /// Pads the block to whole words and notes their number, or takes an empty block away.
 fn finish(buffer: &mut Vec<u8>, start: usize) {
-    let bytes = buffer.len() - start - 4;
+    let bytes = buffer.len() - start - EXTENSION_HEADER_BYTES;
     if bytes == 0 {
         buffer.truncate(start);
         return;
     }
     let words = bytes.div_ceil(4);
-    buffer.resize(start + 4 + 4 * words, 0);
+    buffer.resize(start + EXTENSION_HEADER_BYTES + 4 * words, 0);
     buffer[start + 2..start + 4].copy_from_slice(&(words as u16).to_be_bytes());
 }
 
@@ -263,9 +279,9 @@ mod tests {
         let extensions = Extensions {
             ids: &ids,
             allow_mixed,
-            mid: Some(b"v"),
-            abs_send_time: Some([1, 2, 3]),
-            transport_sequence: Some([4, 5]),
+            mid: b"v",
+            abs_send_time: [1, 2, 3],
+            transport_sequence: [4, 5],
             passing,
         };
         let mut out = vec![];

@@ -157,6 +157,14 @@ pub struct Payload {
     pub feedback: Feedback,
 }
 
+impl Payload {
+    /// Whether a lost packet is sent again under its own number. Then it must be the same to the last bit, because SRTP would use
+    /// one nonce for two texts otherwise.
+    pub fn repeats_exactly(&self) -> bool {
+        self.feedback.nack && self.rtx.is_none()
+    }
+}
+
 /// An SSRC pair: the media and its retransmissions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SsrcPair {

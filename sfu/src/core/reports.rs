@@ -11,7 +11,7 @@ use str0m_proto::crypto::SrtpProvider;
 
 /// Between two sender reports of a viewer. The first leaves with the first packets, because a player needs it to bring audio
 /// and video together; later ones follow the drift of clocks.
-const REPORT_INTERVAL: Duration = Duration::from_secs(2);
+pub const REPORT_INTERVAL: Duration = Duration::from_secs(2);
 /// A round trip of more than this is a broken report.
 const RTT_MAX: Duration = Duration::from_secs(10);
 
@@ -21,9 +21,6 @@ pub struct Reports {
     opener: RtcpOpener,
     /// Canonical name of all our SSRCs.
     cname: Cname,
-    next: Option<Instant>,
-    /// A receiver report has named one of our SSRCs, so the receiver knows them.
-    pub heard: bool,
     /// The round trip of the last receiver report.
     pub rtt: Option<Duration>,
 }
@@ -35,8 +32,6 @@ impl Reports {
             sealer: RtcpSealer::new(keys, crypto)?,
             opener: RtcpOpener::new(keys, crypto)?,
             cname: Cname::new(&stream.cname()).ok()?,
-            next: None,
-            heard: false,
             rtt: None,
         })
     }
@@ -44,16 +39,6 @@ impl Reports {
     /// Opens a datagram of the viewer.
     pub fn open<'a>(&mut self, datagram: &[u8], scratch: &'a mut Vec<u8>) -> Result<&'a [u8], OpenError> {
         self.opener.open(datagram, scratch)
-    }
-
-    /// Whether the viewer is to be told the time of what it is sent.
-    pub fn is_due(&self, now: Instant) -> bool {
-        self.next.is_none_or(|next| now >= next)
-    }
-
-    /// The next report is due at once: the source has changed, and with it what the timestamps mean.
-    pub fn hasten(&mut self) {
-        self.next = None;
     }
 
     /// Appends a sealed sender report for each track that has sent something; nothing if none has.
@@ -64,7 +49,6 @@ impl Reports {
         tracks: impl Iterator<Item = &'a Track>,
         buffer: &mut Vec<u8>,
     ) -> Result<(), SealError> {
-        self.next = Some(now + REPORT_INTERVAL);
         let start = buffer.len();
         for track in tracks {
             let Some(rtp_timestamp) = track.timestamp_at(now) else { continue };
@@ -86,7 +70,6 @@ impl Reports {
 
     /// A report block about one of our SSRCs came.
     pub fn received(&mut self, now: NtpTime, block: &ReportBlock) {
-        self.heard = true;
         self.rtt = block.round_trip(now.0).filter(|rtt| *rtt <= RTT_MAX).or(self.rtt);
     }
 }

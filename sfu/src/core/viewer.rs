@@ -3,12 +3,14 @@
 use super::codec::{Codec, MediaKind};
 use super::egress::{Egress, Sent, Trains};
 use super::extensions::ExtensionIds;
+use super::header::HeaderWriter;
 use super::ntp::{NtpClock, NtpTime};
 use super::packet::MediaPacket;
 use super::plan::{MediaSection, Payload, PayloadType, SessionPlan, Ssrc};
-use super::reports::Reports;
+use super::reports::{REPORT_INTERVAL, Reports};
 use super::retransmission::Retransmissions;
 use super::rewrite::RtpRewriter;
+use super::rtcp::ReportBlock;
 use super::srtp::{MasterKeys, RtpSealer};
 use super::store::PacketStore;
 use crate::stats::JoinPhase;
@@ -30,8 +32,8 @@ pub struct Viewer {
     pub path: (usize, SocketAddr),
     /// By [`MediaKind`].
     tracks: [Option<Track>; MediaKind::ALL.len()],
-    extmap_allow_mixed: bool,
     transport_sequence: u16,
+    next_report: Option<Instant>,
     /// What it asked to have again.
     pub retransmissions: Retransmissions,
     /// RTCP to it and from it.
@@ -50,8 +52,11 @@ pub struct Track {
     pub ssrc: Ssrc,
     /// The SSRC of retransmissions.
     pub rtx: Option<Ssrc>,
-    /// Header extensions by id.
-    pub extensions: ExtensionIds,
+    /// Makes its headers.
+    pub header: HeaderWriter,
+    allow_mixed: bool,
+    /// A receiver report has named the SSRC, so packets need not name the section.
+    heard: bool,
     /// The published codec and the payload under which this viewer receives it.
     payload: Option<(Codec, Payload)>,
     rewriter: RtpRewriter,
@@ -109,12 +114,6 @@ pub enum Occasion {
 }
 
 impl Outgoing {
-    /// Whether it would be sent again under its own number. Then it must be the same to the last bit each time, because SRTP
-    /// would use one nonce for two texts otherwise.
-    pub fn repeats_exactly(&self) -> bool {
-        self.payload.feedback.nack && self.payload.rtx.is_none()
-    }
-
     /// Payload type and sequence number in the RTX stream.
     pub fn rtx(&self) -> Option<(PayloadType, u64)> {
         match self.occasion {
@@ -144,13 +143,13 @@ impl Viewer {
         mut first_sequence: impl FnMut() -> u16,
     ) -> Option<Viewer> {
         let mut track =
-            |kind| plan.section(kind).and_then(|section| Track::new(now, section, &mut first_sequence));
+            |kind| plan.section(kind).and_then(|section| Track::new(now, plan, section, &mut first_sequence));
         Some(Viewer {
             sealer: RtpSealer::new(keys, crypto)?,
             path,
             tracks: MediaKind::ALL.map(&mut track),
-            extmap_allow_mixed: plan.extmap_allow_mixed,
             transport_sequence: 0,
+            next_report: None,
             retransmissions: Retransmissions::default(),
             reports: Box::new(Reports::new(plan.stream, keys, crypto)?),
             created: now,
@@ -195,7 +194,8 @@ impl Viewer {
         let Some(track) = &mut self.tracks[MediaKind::Video as usize] else { return 0 };
         let store = &stores[MediaKind::Video as usize];
         if track.find_start(now, store) {
-            self.reports.hasten();
+            // What its timestamps mean has changed.
+            self.next_report = None;
         }
         match track.phase {
             Phase::CatchingUp { from } => {
@@ -267,8 +267,6 @@ impl Viewer {
             sealer: &self.sealer,
             path: self.path,
             tracks: &mut self.tracks,
-            allow_mixed: self.extmap_allow_mixed,
-            with_mid: !self.reports.heard,
             abs_send_time: time.abs_send_time(),
             transport_sequence: &mut self.transport_sequence,
         };
@@ -277,13 +275,22 @@ impl Viewer {
 
     /// Sends a sender report if one is due.
     pub fn report(&mut self, now: Instant, clock: &NtpClock, trains: &mut dyn Trains) {
-        if !self.reports.is_due(now) {
+        if self.next_report.is_some_and(|next| now < next) {
             return;
         }
+        self.next_report = Some(now + REPORT_INTERVAL);
         let mut buffer = trains.buffer();
         // Without its reports a viewer still plays.
         if self.reports.write(now, clock, self.tracks.iter().flatten(), &mut buffer).is_ok() {
             trains.send(self.path.0, self.path.1, buffer.len(), buffer);
+        }
+    }
+
+    /// The viewer says what it receives.
+    pub fn received(&mut self, now: NtpTime, block: &ReportBlock) {
+        if let Some(track) = self.tracks.iter_mut().flatten().find(|track| track.ssrc == block.source) {
+            track.heard();
+            self.reports.received(now, block);
         }
     }
 
@@ -315,13 +322,20 @@ enum Numbered {
 }
 
 impl Track {
-    fn new(now: Instant, section: &MediaSection, first_sequence: &mut impl FnMut() -> u16) -> Option<Track> {
+    fn new(
+        now: Instant,
+        plan: &SessionPlan,
+        section: &MediaSection,
+        first_sequence: &mut impl FnMut() -> u16,
+    ) -> Option<Track> {
         let pair = section.ssrcs.first()?;
         Some(Track {
             section: Box::new(section.clone()),
             ssrc: pair.media,
             rtx: pair.rtx,
-            extensions: ExtensionIds::of(section),
+            header: HeaderWriter::new(ExtensionIds::default(), b"", false),
+            allow_mixed: plan.extmap_allow_mixed,
+            heard: false,
             payload: None,
             rewriter: RtpRewriter::new(first_sequence()),
             phase: match section.kind {
@@ -333,11 +347,6 @@ impl Track {
             octets_sent: 0,
             newest: None,
         })
-    }
-
-    /// `a=mid`.
-    pub fn mid(&self) -> &[u8] {
-        self.section.mid.as_bytes()
     }
 
     /// The RTP timestamp of what is captured at `now`, once something has been sent.
@@ -403,9 +412,28 @@ impl Track {
             _ => {
                 let payload = *self.section.payload_for(codec)?;
                 self.payload = Some((codec, payload));
+                self.set_header();
                 Some(payload)
             }
         }
+    }
+
+    fn heard(&mut self) {
+        if !std::mem::replace(&mut self.heard, true) {
+            self.set_header();
+        }
+    }
+
+    /// The header follows from what was negotiated, and from how a lost packet is sent again.
+    fn set_header(&mut self) {
+        let ids = ExtensionIds::of(&self.section);
+        let mid = self.section.mid.as_bytes();
+        let exact = self.payload.is_some_and(|(_, payload)| payload.repeats_exactly());
+        self.header = match (exact, self.heard) {
+            (true, _) => HeaderWriter::new(ids.without_times(), mid, self.allow_mixed),
+            (false, false) => HeaderWriter::new(ids, mid, self.allow_mixed),
+            (false, true) => HeaderWriter::new(ids, b"", self.allow_mixed),
+        };
     }
 
     /// Finds a packet again that was sent under this sequence number.

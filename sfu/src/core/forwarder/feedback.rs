@@ -38,8 +38,7 @@ impl Forwarder {
             let is_ours = |ssrc| viewer.kind_of(ssrc).is_some();
             match feedback {
                 Feedback::Report { blocks, .. } => {
-                    let last = blocks.filter(|block| is_ours(block.source)).last();
-                    last.iter().for_each(|block| viewer.reports.received(time, block));
+                    blocks.for_each(|block| viewer.received(time, &block));
                 }
                 Feedback::Nack { media, sequences } => self.nack(now, slot, media, sequences),
                 Feedback::Pli { media } => wants_keyframe |= is_ours(media),
