@@ -197,11 +197,11 @@ fn stats_come_from_every_worker() {
         signaling.ask(&Request::Stats);
         let Event::Stats(workers) = signaling.event() else { panic!("expected stats") };
         assert_eq!(workers.len(), hello.workers.len());
-        assert_eq!(workers[0].viewers, 1);
-        if workers[0].dropped.iter().sum::<u64>() == 1 {
+        // A worker may have been asked already when the session was made.
+        if workers[0].viewers == 1 && workers[0].dropped.iter().sum::<u64>() == 1 {
             break;
         }
-        assert!(started.elapsed() < PATIENCE, "the noise was never counted");
+        assert!(started.elapsed() < PATIENCE, "the session or the noise was never counted");
     }
     signaling.ask(&Request::Shutdown);
     media.thread.join().unwrap().unwrap();
