@@ -57,6 +57,20 @@ fn a_viewer_that_joins_late_starts_at_the_stored_key_frame_at_once() {
 }
 
 #[test]
+fn the_first_viewer_on_another_worker_starts_at_once_too() {
+    let mut world = World::new(2);
+    let publisher = world.join(0, plan_h264(Role::Publisher, Epoch(1)));
+    world.run(Duration::from_secs(1));
+    publish(&mut world, publisher, 0..10);
+    world.client(publisher).take_keyframe_requests();
+    let far = world.join(1, plan_h264(Role::Viewer, Epoch(0)));
+    publish(&mut world, publisher, 10..16);
+    assert_eq!(&*world.client(far).received()[0].payload, IDR);
+    assert_eq!(world.client(far).received().len(), 16);
+    assert_eq!(world.client(publisher).take_keyframe_requests(), 0, "nobody had to be asked");
+}
+
+#[test]
 fn a_publisher_that_ignores_key_frame_requests_is_seen_all_the_same() {
     let mut world = World::new(1);
     let publisher = world.join(0, plan_h264(Role::Publisher, Epoch(1)));

@@ -94,7 +94,7 @@ impl PacketStore {
     }
 
     /// The packets from `sequence` on.
-    pub fn since(&self, sequence: u64) -> impl Iterator<Item = &MediaPacket> {
+    pub fn since(&self, sequence: u64) -> impl Iterator<Item = &MediaPacket> + Clone {
         let from = sequence.saturating_sub(self.first).min(self.packets.len() as u64) as usize;
         self.packets.range(from..).flatten()
     }

@@ -2,14 +2,18 @@
 
 use super::Forwarder;
 use crate::control::protocol::{EndReason, WorkerIndex};
+use crate::core::codec::MediaKind;
 use crate::core::egress::Trains;
 use crate::core::packet::MediaPacket;
 use crate::core::plan::StreamId;
 use crate::core::session::RoleState;
 use crate::core::streams::Serving;
-use crate::mesh::Signal;
+use crate::mesh::{Signal, WorkerSet};
 use crate::stats::DropReason;
 use std::time::Instant;
+
+/// Packets that a worker with its first viewer is sent at once: half of what may wait for it, and 5 s of 2.5 Mbit/s.
+const GROUP_PACKETS_MAX: usize = crate::mesh::PACKETS_MAX / 2;
 
 impl Forwarder {
     /// A packet came from another worker.
@@ -25,7 +29,9 @@ impl Forwarder {
         match signal {
             Signal::Subscribe(stream) => {
                 self.streams.entry(stream).subscribers.insert(from);
-                let _ = self.want_local_keyframe(now, stream);
+                if !self.send_group(from, stream) {
+                    let _ = self.want_local_keyframe(now, stream);
+                }
             }
             Signal::Unsubscribe(stream) => {
                 if let Some(found) = self.streams.get_mut(stream) {
@@ -42,6 +48,23 @@ impl Forwarder {
                 self.out.signals.extend(watched.map(|stream| (from, Signal::Subscribe(stream))));
             }
         }
+    }
+
+    /// Gives a worker that has its first viewer of a stream what a viewer here would start with; false if there is nothing.
+    fn send_group(&mut self, to: WorkerIndex, stream: StreamId) -> bool {
+        let Some(found) = self.streams.get(stream).filter(|found| !found.publishers.is_empty()) else {
+            return false;
+        };
+        let store = &found.stores[MediaKind::Video as usize];
+        let Some(keyframe) = store.newest_keyframe() else { return false };
+        let group = store.since(keyframe.header.sequence);
+        if group.clone().nth(GROUP_PACKETS_MAX).is_some() {
+            return false;
+        }
+        let mut only = WorkerSet::default();
+        only.insert(to);
+        self.out.packets.extend(group.map(|packet| (only, packet.clone())));
+        true
     }
 
     /// Sends the packets of this turn to their viewers, then what viewers asked to have again.
@@ -125,7 +148,7 @@ impl Forwarder {
     }
 
     /// Asks the publishers on this worker; false if there is none.
-    fn want_local_keyframe(&mut self, now: Instant, stream: StreamId) -> bool {
+    pub(super) fn want_local_keyframe(&mut self, now: Instant, stream: StreamId) -> bool {
         let publishers =
             self.streams.get_mut(stream).map(|stream| stream.publishers.clone()).unwrap_or_default();
         for &slot in &publishers {

@@ -355,10 +355,11 @@ impl Forwarder {
         let is_first = entry.viewers.len() == 1;
         let may_start = entry.stores[MediaKind::Video as usize].newest_keyframe().is_some();
         if is_first {
+            // The worker that has the publisher answers with a group of pictures or asks for a key frame.
             self.broadcast(Signal::Subscribe(stream));
         }
-        if !may_start {
-            self.want_keyframe(now, stream);
+        if !may_start && !self.want_local_keyframe(now, stream) && !is_first {
+            self.broadcast(Signal::WantKeyframe(stream));
         }
     }
 
