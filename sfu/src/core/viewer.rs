@@ -410,7 +410,8 @@ impl Track {
         match self.payload {
             Some((known, payload)) if known == codec => Some(payload),
             _ => {
-                let payload = *self.section.payload_for(codec)?;
+                let offered = *self.section.payload_for(codec)?;
+                let payload = Payload { rtx: offered.rtx.filter(|_| self.rtx.is_some()), ..offered };
                 self.payload = Some((codec, payload));
                 self.set_header();
                 Some(payload)
@@ -446,7 +447,7 @@ impl Track {
         let header = &packet.header;
         let (_, payload) = self.payload.filter(|(codec, _)| *codec == header.source.codec)?;
         let (sequence, timestamp) = self.rewriter.rewritten(header.sequence, header.timestamp)?;
-        let occasion = match payload.rtx.filter(|_| self.rtx.is_some()) {
+        let occasion = match payload.rtx {
             None => Occasion::Again,
             Some(pt) => {
                 self.rtx_sequence += 1;
