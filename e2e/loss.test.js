@@ -1,0 +1,49 @@
+// Browsers behind a path that loses packets.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { chromium, firefox } from './helpers/browsers.js';
+import { assertTestPicture, testPicturePlays } from './helpers/frames.js';
+import { LossyPath } from './helpers/lossy.js';
+import { Server } from './helpers/server.js';
+import { publish, received, watch } from './helpers/streams.js';
+
+const WATCHED_MS = 8000;
+const FPS = 20;
+
+let server, studio;
+const browsers = {};
+
+before(async () => {
+  [server, studio, browsers.Chromium, browsers.Firefox] = await Promise.all([Server.start(), chromium(), chromium(), firefox()]);
+});
+
+after(async () => {
+  await Promise.all([studio, ...Object.values(browsers)].map((browser) => browser?.close()));
+  await server?.stop();
+});
+
+for (const [name, codec] of [['Chromium', 'H264'], ['Chromium', 'VP8'], ['Firefox', 'VP8']]) {
+  for (const percent of [1, 5]) {
+    test(`${name} plays ${codec} with ${percent} % of its packets lost`, async () => {
+      const path = await LossyPath.open(server, percent / 100, percent);
+      const stream = `${name}-${codec}-${percent}`;
+      const source = await publish(studio, server, stream, { codec, fps: FPS });
+      const page = await watch(browsers[name], server, stream, { before: path.detour });
+      await testPicturePlays(page, 15_000);
+      const start = await received(page);
+      await sleep(WATCHED_MS);
+      const end = await received(page);
+      assert.ok(path.lost > 0, `nothing was lost of ${path.passed} datagrams`);
+      const frames = end.framesDecoded - start.framesDecoded;
+      const sent = (FPS * WATCHED_MS) / 1000;
+      assert.ok(frames >= 0.8 * sent, `${frames} of ${sent} frames were decoded; ${path.lost} packets were lost`);
+      await assertTestPicture(page);
+      const metrics = await server.metrics();
+      assert.ok(metrics.get('uringcast_retransmitted_packets_total') > 0, 'what was lost was sent again');
+      await source.close();
+      await page.close();
+      path.close();
+    });
+  }
+}
