@@ -19,7 +19,7 @@ const SESSION_COST_MIN: f64 = 0.0004;
 const SESSION_COST_MAX: f64 = 0.002;
 /// Loads that differ by less are equal, and numbers of sessions decide: half a second of an idle worker varies by this much.
 const TIE: f64 = 0.05;
-/// The load that stays is the lowest of so many reports, two seconds. A join costs a millisecond of handshake once, so the
+/// The load that lasts is the lowest of so many reports, two seconds. A join costs a millisecond of handshake once, so the
 /// thousand viewers who come when a show begins make a worker busy for a second, and that must not turn them away.
 const STEADY_REPORTS: usize = 4;
 
@@ -69,35 +69,49 @@ impl Worker {
         self.reported = load.sessions;
     }
 
-    /// The busy ratio that it will have when all that was placed on it has joined.
-    fn expected(&self) -> f64 {
-        let steady = self.busy.iter().copied().reduce(f64::min).unwrap_or(0.0);
-        let cost = (steady / self.reported.max(1) as f64).clamp(SESSION_COST_MIN, SESSION_COST_MAX);
-        steady + cost * self.placed.iter().sum::<usize>() as f64
+    /// The load that lasts, as reported.
+    fn lasting(&self) -> f64 {
+        self.busy.iter().copied().reduce(f64::min).unwrap_or(0.0)
     }
 
-    fn has_room(&self) -> bool {
+    /// The load of sessions that the reports do not show yet.
+    fn to_come(&self) -> f64 {
+        let cost = (self.lasting() / self.reported.max(1) as f64).clamp(SESSION_COST_MIN, SESSION_COST_MAX);
+        cost * self.placed.iter().sum::<usize>() as f64
+    }
+
+    /// The load as it is now, and of what is to come.
+    fn expected(&self) -> f64 {
+        self.busy.last().copied().unwrap_or(0.0) + self.to_come()
+    }
+
+    fn is_saturated(&self) -> bool {
+        self.lasting() + self.to_come() >= SATURATED
+    }
+
+    fn has_slot(&self) -> bool {
         !self.down && self.sessions < SESSIONS_MAX
     }
 }
 
-/// The worker with the lowest expected load; of equal ones that with the fewest sessions, and of those the first from `next`
-/// on, so that all get their turn.
+/// Of the workers that are not saturated the one with the lowest expected load; of equal ones that with the fewest sessions,
+/// and of those the first from `next` on, so that all get their turn.
 ///
 /// # Errors
 /// None has a free slot, or each that has is saturated.
 pub fn choose(workers: &[Worker], next: usize) -> Result<WorkerIndex, Refusal> {
-    let with_room = || workers.iter().enumerate().filter(|(_, worker)| worker.has_room());
-    let lowest = with_room().map(|(_, worker)| worker.expected()).reduce(f64::min).ok_or(Refusal::Full)?;
-    if lowest >= SATURATED {
-        return Err(Refusal::Saturated);
+    if !workers.iter().any(Worker::has_slot) {
+        return Err(Refusal::Full);
     }
-    let highest = SATURATED.min(lowest + TIE);
+    let open = |worker: &Worker| worker.has_slot() && !worker.is_saturated();
+    let with_room = || workers.iter().enumerate().filter(|(_, worker)| open(worker));
+    let lowest = with_room().map(|(_, worker)| worker.expected()).reduce(f64::min);
+    let highest = lowest.ok_or(Refusal::Saturated)? + TIE;
     let equal = with_room().filter(|(_, worker)| worker.expected() < highest);
     let turn = |index: usize| (index + workers.len() - next % workers.len()) % workers.len();
     let best = equal.min_by_key(|(index, worker)| (worker.sessions, turn(*index)));
     let best = best.and_then(|(index, _)| u16::try_from(index).ok());
-    best.map(WorkerIndex).ok_or(Refusal::Full)
+    best.map(WorkerIndex).ok_or(Refusal::Saturated)
 }
 
 #[cfg(test)]
@@ -176,6 +190,13 @@ mod tests {
         assert_eq!(choose(&workers, 0), Err(Refusal::Saturated));
         workers[0].report(WorkerLoad { up: true, busy_ratio: 0.5, sessions: 300 });
         assert_eq!(choose(&workers, 0), Ok(WorkerIndex(0)), "one good report is enough");
+    }
+
+    #[test]
+    fn a_worker_that_is_busy_just_now_is_passed_over_while_another_has_room() {
+        let mut workers = [load(300, 0.3), load(300, 0.5)];
+        workers[0].report(WorkerLoad { up: true, busy_ratio: 0.95, sessions: 300 });
+        assert_eq!(join(&mut workers, 100), (vec![0, 100], 0));
     }
 
     #[test]
