@@ -20,7 +20,8 @@ const SESSION_COST_MAX: f64 = 0.002;
 /// Loads that differ by less are equal, and numbers of sessions decide: half a second of an idle worker varies by this much.
 const TIE: f64 = 0.05;
 /// The load that lasts is the lowest of so many reports, two seconds. A join costs a millisecond of handshake once, so the
-/// thousand viewers who come when a show begins make a worker busy for a second, and that must not turn them away.
+/// thousand viewers who come when a show begins make a worker busy for a second, and that must not turn them away; nor must
+/// the start of a worker, which has fewer reports behind it.
 const STEADY_REPORTS: usize = 4;
 
 /// What placement knows of a worker.
@@ -69,9 +70,10 @@ impl Worker {
         self.reported = load.sessions;
     }
 
-    /// The load that lasts, as reported.
+    /// The load that lasts, as far as there are reports to tell.
     fn lasting(&self) -> f64 {
-        self.busy.iter().copied().reduce(f64::min).unwrap_or(0.0)
+        let lowest = self.busy.iter().copied().reduce(f64::min);
+        lowest.filter(|_| self.busy.len() == STEADY_REPORTS).unwrap_or(0.0)
     }
 
     /// The load of sessions that the reports do not show yet.
@@ -120,7 +122,8 @@ mod tests {
 
     fn load(sessions: usize, busy_ratio: f64) -> Worker {
         let mut worker = Worker { sessions, ..Worker::default() };
-        worker.report(WorkerLoad { up: true, busy_ratio, sessions: sessions as u64 });
+        let report = WorkerLoad { up: true, busy_ratio, sessions: sessions as u64 };
+        (0..STEADY_REPORTS).for_each(|_| worker.report(report));
         worker
     }
 
@@ -190,6 +193,15 @@ mod tests {
         assert_eq!(choose(&workers, 0), Err(Refusal::Saturated));
         workers[0].report(WorkerLoad { up: true, busy_ratio: 0.5, sessions: 300 });
         assert_eq!(choose(&workers, 0), Ok(WorkerIndex(0)), "one good report is enough");
+    }
+
+    #[test]
+    fn a_worker_that_just_started_is_not_taken_for_saturated() {
+        let mut worker = Worker::default();
+        for _ in 1..STEADY_REPORTS {
+            worker.report(WorkerLoad { up: true, busy_ratio: 0.99, sessions: 0 });
+            assert_eq!(choose(std::slice::from_ref(&worker), 0), Ok(WorkerIndex(0)));
+        }
     }
 
     #[test]
