@@ -23,6 +23,8 @@ const TIE: f64 = 0.05;
 /// thousand viewers who come when a show begins make a worker busy for a second, and that must not turn them away; nor must
 /// the start of a worker, which has fewer reports behind it.
 const STEADY_REPORTS: usize = 4;
+/// A worker that was saturated in so many reports in a row, one second, is passed over while there are others.
+const BUSY_REPORTS: usize = 2;
 
 /// What placement knows of a worker.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -70,10 +72,9 @@ impl Worker {
         self.reported = load.sessions;
     }
 
-    /// The load that lasts, as far as there are reports to tell.
+    /// The load that lasts. One report alone is noise: on a busy host it doubles and halves.
     fn lasting(&self) -> f64 {
-        let lowest = self.busy.iter().copied().reduce(f64::min);
-        lowest.filter(|_| self.busy.len() == STEADY_REPORTS).unwrap_or(0.0)
+        self.busy.iter().copied().reduce(f64::min).unwrap_or(0.0)
     }
 
     /// The load of sessions that the reports do not show yet.
@@ -82,13 +83,20 @@ impl Worker {
         cost * self.placed.iter().sum::<usize>() as f64
     }
 
-    /// The load as it is now, and of what is to come.
+    /// The load that lasts, and of what is to come.
     fn expected(&self) -> f64 {
-        self.busy.last().copied().unwrap_or(0.0) + self.to_come()
+        self.lasting() + self.to_come()
     }
 
+    /// What reports do not show yet, for want of their number, is not held against it.
     fn is_saturated(&self) -> bool {
-        self.lasting() + self.to_come() >= SATURATED
+        let lasting = if self.busy.len() == STEADY_REPORTS { self.lasting() } else { 0.0 };
+        lasting + self.to_come() >= SATURATED
+    }
+
+    fn is_busy_now(&self) -> bool {
+        let busy = self.busy.iter().rev().take_while(|ratio| **ratio >= SATURATED);
+        busy.count() >= BUSY_REPORTS
     }
 
     fn has_slot(&self) -> bool {
@@ -106,7 +114,11 @@ pub fn choose(workers: &[Worker], next: usize) -> Result<WorkerIndex, Refusal> {
         return Err(Refusal::Full);
     }
     let open = |worker: &Worker| worker.has_slot() && !worker.is_saturated();
-    let with_room = || workers.iter().enumerate().filter(|(_, worker)| open(worker));
+    let all_busy = !workers.iter().any(|worker| open(worker) && !worker.is_busy_now());
+    let with_room = || {
+        let numbered = workers.iter().enumerate();
+        numbered.filter(|(_, worker)| open(worker) && (all_busy || !worker.is_busy_now()))
+    };
     let lowest = with_room().map(|(_, worker)| worker.expected()).reduce(f64::min);
     let highest = lowest.ok_or(Refusal::Saturated)? + TIE;
     let equal = with_room().filter(|(_, worker)| worker.expected() < highest);
@@ -207,8 +219,17 @@ mod tests {
     #[test]
     fn a_worker_that_is_busy_just_now_is_passed_over_while_another_has_room() {
         let mut workers = [load(300, 0.3), load(300, 0.5)];
-        workers[0].report(WorkerLoad { up: true, busy_ratio: 0.95, sessions: 300 });
+        for _ in 0..BUSY_REPORTS {
+            workers[0].report(WorkerLoad { up: true, busy_ratio: 0.95, sessions: 300 });
+        }
         assert_eq!(join(&mut workers, 100), (vec![0, 100], 0));
+    }
+
+    #[test]
+    fn one_noisy_report_does_not_send_a_storm_to_the_other_worker() {
+        let mut workers = [load(300, 0.2), load(300, 0.2)];
+        workers[0].report(WorkerLoad { up: true, busy_ratio: 0.9, sessions: 300 });
+        assert_eq!(join(&mut workers, 200), (vec![100, 100], 0));
     }
 
     #[test]
