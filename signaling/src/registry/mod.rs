@@ -35,7 +35,7 @@ pub enum Refusal {
     )]
     Unplayable { kind: MediaKind, published: String, offered: String },
     #[error(
-        "No media worker takes sessions: each is full or starts again. Try again later, or use another server."
+        "No media worker takes sessions: each is full, hangs or starts again. Try again later, or use another server."
     )]
     Full,
     #[error(

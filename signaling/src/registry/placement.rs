@@ -19,9 +19,12 @@ const SESSION_COST_MIN: f64 = 0.0004;
 const SESSION_COST_MAX: f64 = 0.002;
 /// Loads that differ by less are equal, and numbers of sessions decide: half a second of an idle worker varies by this much.
 const TIE: f64 = 0.05;
-/// The load that stays is the lowest of so many reports, two seconds. A join costs a millisecond of handshake once, so the
-/// thousand viewers who come when a show begins make a worker busy for a second, and that must not turn them away.
+/// The load that lasts is the lowest of so many reports, two seconds. A join costs a millisecond of handshake once, so the
+/// thousand viewers who come when a show begins make a worker busy for a second, and that must not turn them away; nor must
+/// the start of a worker, which has fewer reports behind it.
 const STEADY_REPORTS: usize = 4;
+/// A worker that was saturated in so many reports in a row, one second, is passed over while there are others.
+const BUSY_REPORTS: usize = 2;
 
 /// What placement knows of a worker.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -69,35 +72,60 @@ impl Worker {
         self.reported = load.sessions;
     }
 
-    /// The busy ratio that it will have when all that was placed on it has joined.
-    fn expected(&self) -> f64 {
-        let steady = self.busy.iter().copied().reduce(f64::min).unwrap_or(0.0);
-        let cost = (steady / self.reported.max(1) as f64).clamp(SESSION_COST_MIN, SESSION_COST_MAX);
-        steady + cost * self.placed.iter().sum::<usize>() as f64
+    /// The load that lasts. One report alone is noise: on a busy host it doubles and halves.
+    fn lasting(&self) -> f64 {
+        self.busy.iter().copied().reduce(f64::min).unwrap_or(0.0)
     }
 
-    fn has_room(&self) -> bool {
+    /// The load of sessions that the reports do not show yet.
+    fn to_come(&self) -> f64 {
+        let cost = (self.lasting() / self.reported.max(1) as f64).clamp(SESSION_COST_MIN, SESSION_COST_MAX);
+        cost * self.placed.iter().sum::<usize>() as f64
+    }
+
+    /// The load that lasts, and of what is to come.
+    fn expected(&self) -> f64 {
+        self.lasting() + self.to_come()
+    }
+
+    /// What reports do not show yet, for want of their number, is not held against it.
+    fn is_saturated(&self) -> bool {
+        let lasting = if self.busy.len() == STEADY_REPORTS { self.lasting() } else { 0.0 };
+        lasting + self.to_come() >= SATURATED
+    }
+
+    fn is_busy_now(&self) -> bool {
+        let busy = self.busy.iter().rev().take_while(|ratio| **ratio >= SATURATED);
+        busy.count() >= BUSY_REPORTS
+    }
+
+    fn has_slot(&self) -> bool {
         !self.down && self.sessions < SESSIONS_MAX
     }
 }
 
-/// The worker with the lowest expected load; of equal ones that with the fewest sessions, and of those the first from `next`
-/// on, so that all get their turn.
+/// Of the workers that are not saturated the one with the lowest expected load; of equal ones that with the fewest sessions,
+/// and of those the first from `next` on, so that all get their turn.
 ///
 /// # Errors
 /// None has a free slot, or each that has is saturated.
 pub fn choose(workers: &[Worker], next: usize) -> Result<WorkerIndex, Refusal> {
-    let with_room = || workers.iter().enumerate().filter(|(_, worker)| worker.has_room());
-    let lowest = with_room().map(|(_, worker)| worker.expected()).reduce(f64::min).ok_or(Refusal::Full)?;
-    if lowest >= SATURATED {
-        return Err(Refusal::Saturated);
+    if !workers.iter().any(Worker::has_slot) {
+        return Err(Refusal::Full);
     }
-    let highest = SATURATED.min(lowest + TIE);
+    let open = |worker: &Worker| worker.has_slot() && !worker.is_saturated();
+    let all_busy = !workers.iter().any(|worker| open(worker) && !worker.is_busy_now());
+    let with_room = || {
+        let numbered = workers.iter().enumerate();
+        numbered.filter(|(_, worker)| open(worker) && (all_busy || !worker.is_busy_now()))
+    };
+    let lowest = with_room().map(|(_, worker)| worker.expected()).reduce(f64::min);
+    let highest = lowest.ok_or(Refusal::Saturated)? + TIE;
     let equal = with_room().filter(|(_, worker)| worker.expected() < highest);
     let turn = |index: usize| (index + workers.len() - next % workers.len()) % workers.len();
     let best = equal.min_by_key(|(index, worker)| (worker.sessions, turn(*index)));
     let best = best.and_then(|(index, _)| u16::try_from(index).ok());
-    best.map(WorkerIndex).ok_or(Refusal::Full)
+    best.map(WorkerIndex).ok_or(Refusal::Saturated)
 }
 
 #[cfg(test)]
@@ -106,7 +134,8 @@ mod tests {
 
     fn load(sessions: usize, busy_ratio: f64) -> Worker {
         let mut worker = Worker { sessions, ..Worker::default() };
-        worker.report(WorkerLoad { up: true, busy_ratio, sessions: sessions as u64 });
+        let report = WorkerLoad { up: true, busy_ratio, sessions: sessions as u64 };
+        (0..STEADY_REPORTS).for_each(|_| worker.report(report));
         worker
     }
 
@@ -176,6 +205,31 @@ mod tests {
         assert_eq!(choose(&workers, 0), Err(Refusal::Saturated));
         workers[0].report(WorkerLoad { up: true, busy_ratio: 0.5, sessions: 300 });
         assert_eq!(choose(&workers, 0), Ok(WorkerIndex(0)), "one good report is enough");
+    }
+
+    #[test]
+    fn a_worker_that_just_started_is_not_taken_for_saturated() {
+        let mut worker = Worker::default();
+        for _ in 1..STEADY_REPORTS {
+            worker.report(WorkerLoad { up: true, busy_ratio: 0.99, sessions: 0 });
+            assert_eq!(choose(std::slice::from_ref(&worker), 0), Ok(WorkerIndex(0)));
+        }
+    }
+
+    #[test]
+    fn a_worker_that_is_busy_just_now_is_passed_over_while_another_has_room() {
+        let mut workers = [load(300, 0.3), load(300, 0.5)];
+        for _ in 0..BUSY_REPORTS {
+            workers[0].report(WorkerLoad { up: true, busy_ratio: 0.95, sessions: 300 });
+        }
+        assert_eq!(join(&mut workers, 100), (vec![0, 100], 0));
+    }
+
+    #[test]
+    fn one_noisy_report_does_not_send_a_storm_to_the_other_worker() {
+        let mut workers = [load(300, 0.2), load(300, 0.2)];
+        workers[0].report(WorkerLoad { up: true, busy_ratio: 0.9, sessions: 300 });
+        assert_eq!(join(&mut workers, 200), (vec![100, 100], 0));
     }
 
     #[test]

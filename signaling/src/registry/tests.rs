@@ -203,7 +203,7 @@ fn a_thousand_viewers_spread_over_the_workers_that_have_room() {
 fn when_every_worker_is_saturated_a_viewer_is_asked_to_come_again_and_later_gets_in() {
     let mut world = World::new();
     let busy = |busy_ratio| WorkerLoad { up: true, busy_ratio, sessions: 400 };
-    world.registry.report(&[busy(0.9), busy(0.86)]);
+    (0..4).for_each(|_| world.registry.report(&[busy(0.9), busy(0.86)]));
     assert_eq!(world.watch(&[Codec::Vp8]).err(), Some(Refusal::Saturated));
     assert_eq!(world.registry.takes_sessions(), Err(Refusal::Saturated));
     assert!(world.registry.streams.is_empty(), "a refused viewer leaves nothing behind");
