@@ -13,7 +13,7 @@ use crate::plan::Plan;
 use crate::report::{Report, Step};
 use crate::run::run;
 
-const SMALL: &str = "--size 320x180 --bitrate 1M --gop 1 --threads 1";
+const SMALL: &str = "--bitrate 1M --gop 1 --threads 1";
 
 fn load(server: &Server, more: &str) -> Result<Report, String> {
     run(&plan(server, more), &mut Vec::new(), &Arc::new(AtomicBool::new(false)))
@@ -21,7 +21,8 @@ fn load(server: &Server, more: &str) -> Result<Report, String> {
 
 fn plan(server: &Server, more: &str) -> Plan {
     let base = &server.base;
-    let line = format!("loadtest --whip {base}/{{n}}/whip --whep {base}/{{n}}/whep {SMALL} {more}");
+    let size = if more.contains("--size") { "" } else { "--size 320x180" };
+    let line = format!("loadtest --whip {base}/{{n}}/whip --whep {base}/{{n}}/whep {size} {SMALL} {more}");
     Args::try_parse_from(line.split_whitespace()).unwrap().into_plan().unwrap()
 }
 
@@ -246,6 +247,19 @@ fn vp8_is_played_and_has_no_latency() {
     }
 }
 
+#[test]
+fn a_layer_switch_shows_by_the_size_of_the_picture_where_the_ssrc_stays() {
+    let faults = Faults { alternates_layers: true, ..Faults::default() };
+    for mode in ["full", "light"] {
+        let step =
+            one_step(faults, &format!("--simulcast --size 640x360 --viewers 1 --secs 6 --mode {mode}"));
+        // A turn ends with the first key frame after a second and a half: every two seconds.
+        // A light viewer may see a smaller layer by its second key frame only.
+        assert!((2..=4).contains(&step.layer_switches_by_size), "{mode} {step:?}");
+        assert_eq!((step.layer_switches_by_ssrc, step.lost_pct), (0, Some(0.0)), "{mode}");
+    }
+}
+
 /// Mbit/s of the publisher's video, as told for the last `seconds` of the step.
 fn last_bitrates(step: &Step, seconds: usize) -> Vec<f64> {
     let over_time = &step.adaptation.as_ref().unwrap().over_time;
@@ -258,9 +272,8 @@ fn a_publisher_that_adapts_keeps_within_a_narrow_network() {
     let adapting = one_step(Faults::default(), &format!("--adapt --viewers 1 --secs 8 {narrow}"));
     // The encodings take 250, 500 and 1000 kbit/s, before sound and headers.
     assert!(last_bitrates(&adapting, 4).iter().all(|mbit| *mbit < 0.8), "{adapting:?}");
+    assert!(last_bitrates(&adapting, 4).iter().any(|mbit| *mbit > 0.4), "{adapting:?}");
     assert!(adapting.lost_pct.unwrap() < 5.0, "{adapting:?}");
-    let stubborn = one_step(Faults::default(), &format!("--viewers 1 --secs 4 {narrow}"));
-    assert!(stubborn.adaptation.is_none() && stubborn.lost_pct.unwrap() > 10.0, "{stubborn:?}");
 }
 
 #[test]
