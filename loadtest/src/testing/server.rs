@@ -40,6 +40,8 @@ pub struct Faults {
 /// A running server; ends when dropped.
 pub struct Server {
     pub base: String,
+    /// Sessions that were made, and those that were ended with DELETE.
+    pub created: Arc<AtomicU64>,
     pub deleted: Arc<AtomicU64>,
     ended: Arc<AtomicBool>,
 }
@@ -61,20 +63,27 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let (tell, requests) = mpsc::channel();
-        let (deleted, ended) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-        let (count, over) = (deleted.clone(), ended.clone());
+        let (created, deleted) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let ended = Arc::new(AtomicBool::new(false));
+        let (counts, over) = ((created.clone(), deleted.clone()), ended.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (tell, count) = (tell.clone(), count.clone());
-                std::thread::spawn(move || serve(stream.unwrap(), faults, &tell, &count));
+                let (tell, (created, deleted)) = (tell.clone(), counts.clone());
+                std::thread::spawn(move || serve(stream.unwrap(), faults, &tell, &created, &deleted));
             }
         });
         std::thread::spawn(move || Forwarder::new(faults).run(&requests, &over));
-        Server { base, deleted, ended }
+        Server { base, created, deleted, ended }
     }
 }
 
-fn serve(mut stream: TcpStream, faults: Faults, tell: &Sender<Request>, deleted: &AtomicU64) {
+fn serve(
+    mut stream: TcpStream,
+    faults: Faults,
+    tell: &Sender<Request>,
+    created: &AtomicU64,
+    deleted: &AtomicU64,
+) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let (mut head, mut length) = (String::new(), 0);
     while !head.ends_with("\r\n\r\n") {
@@ -97,6 +106,7 @@ fn serve(mut stream: TcpStream, faults: Faults, tell: &Sender<Request>, deleted:
         let (reply, answer) = mpsc::channel();
         let publishes = head.contains("/whip ");
         tell.send(Request { publishes, offer: String::from_utf8(body).unwrap(), reply }).unwrap();
+        created.fetch_add(1, Ordering::Relaxed);
         ("201 Created", answer.recv().unwrap())
     };
     let headers = "Content-Type: application/sdp\r\nLocation: /session/1\r\nConnection: close\r\n";
