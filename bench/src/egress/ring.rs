@@ -13,7 +13,11 @@ pub struct ServerRing {
     driver: Driver,
     batch: usize,
     queued: usize,
+    queued_bytes: usize,
 }
+
+/// Submitted in parts of this size at most, so that the driver never has to submit by itself, off the kernel's clock.
+const QUEUED_BYTES_MAX: usize = 240 << 10;
 
 impl ServerRing {
     /// With the capacities of a worker.
@@ -21,7 +25,7 @@ impl ServerRing {
         let config = DriverConfig::default();
         let local: SocketAddr = sink.sending_socket()?.local_addr()?;
         let driver = Driver::new(open_sockets(&[local.ip()], 0)?, &Waker::new()?, config)?;
-        Ok(ServerRing { driver, batch: config.ring_entries as usize, queued: 0 })
+        Ok(ServerRing { driver, batch: config.ring_entries as usize, queued: 0, queued_bytes: 0 })
     }
 
     /// Where it sends from.
@@ -31,9 +35,10 @@ impl ServerRing {
 
     /// Queues a datagram; a full queue is submitted first, as the driver would by itself.
     pub fn send(&mut self, to: SocketAddr, datagram: Vec<u8>, split: &mut Split) -> Result<(), Error> {
-        if self.queued == self.batch {
+        if self.queued == self.batch || self.queued_bytes + datagram.len() > QUEUED_BYTES_MAX {
             self.flush(split)?;
         }
+        self.queued_bytes += datagram.len();
         // A datagram that found no slot is counted by the driver, and missed at the sink.
         let _ = self.driver.send(SocketIndex::new(0), to, datagram);
         self.queued += 1;
@@ -44,7 +49,7 @@ impl ServerRing {
     pub fn flush(&mut self, split: &mut Split) -> Result<(), Error> {
         split.kernel(|| self.driver.wait(Some(Duration::ZERO)))?;
         self.driver.reap(|_| {});
-        self.queued = 0;
+        (self.queued, self.queued_bytes) = (0, 0);
         Ok(())
     }
 }
