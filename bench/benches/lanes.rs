@@ -8,14 +8,15 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use crossbeam::queue::ArrayQueue;
 use rtrb::{Consumer, Producer, RingBuffer};
 use sfu::mesh::MeshPacket;
-use std::hint::{black_box, spin_loop};
+use std::hint::black_box;
 use std::thread;
-use std::time::{Duration, Instant};
 
 /// Packets that a lane holds: 0.4 MB, so that ring and packets stay in a core's own cache.
 const CAPACITY: usize = 256;
 /// Packets of a batch: what a loop turn brings under load.
 const BATCH: usize = 32;
+/// Packets of one transfer between threads: long enough that starting the thread does not count.
+const TRANSFER: usize = 1 << 17;
 
 /// A lane with both its ends.
 trait Lane: Sized {
@@ -140,23 +141,19 @@ fn on_one_thread<L: Lane>(c: &mut Criterion, name: &str, packet: &MeshPacket) {
 }
 
 fn across_threads<L: Lane>(c: &mut Criterion, name: &str, packet: &MeshPacket) {
-    let mut group = c.benchmark_group("lane, two threads, per packet");
-    group.throughput(Throughput::Elements(1));
-    group.bench_function(name, |b| b.iter_custom(|packets| transfer::<L>(packet, packets)));
+    let mut group = c.benchmark_group("lane, two threads");
+    group.throughput(Throughput::Elements(TRANSFER as u64)).sample_size(10);
+    group.bench_function(name, |b| b.iter(|| transfer::<L>(packet)));
     group.finish();
 }
 
-/// The time it takes to bring so many packets to another thread.
-fn transfer<L: Lane>(packet: &MeshPacket, packets: u64) -> Duration {
+/// Brings packets to another thread.
+fn transfer<L: Lane>(packet: &MeshPacket) {
     let (mut input, mut output) = L::open();
-    let packets = packets as usize;
     thread::scope(|scope| {
-        let start = Instant::now();
-        scope.spawn(move || all_of(packets, |count| output.pop(count)));
-        all_of(packets, |count| input.push(packet, count));
-        start
-    })
-    .elapsed()
+        scope.spawn(move || all_of(TRANSFER, |count| output.pop(count)));
+        all_of(TRANSFER, |count| input.push(packet, count));
+    });
 }
 
 /// Repeats `step`, which is given the size of a batch and says how much it did, until all is done.
@@ -164,7 +161,8 @@ fn all_of(packets: usize, mut step: impl FnMut(usize) -> usize) {
     let mut done = 0;
     while done < packets {
         match step(BATCH.min(packets - done)) {
-            0 => spin_loop(),
+            // The other side may wait for this core.
+            0 => thread::yield_now(),
             moved => done += moved,
         }
     }

@@ -19,6 +19,7 @@ mod inbox;
 mod jitter;
 mod join;
 mod joining;
+mod layers;
 mod light;
 mod local;
 mod negotiation;

@@ -25,8 +25,10 @@ pub struct Received {
     pub frozen_us: u64,
     /// PLIs sent.
     pub plis: u64,
-    /// Times that the video's SSRC changed, or for full viewers the picture's size.
-    pub switches: u64,
+    /// Times that the video's SSRC changed.
+    pub ssrc_switches: u64,
+    /// Times that the picture's size changed under the same SSRC.
+    pub size_switches: u64,
     /// Packets that were decrypted and checked.
     pub checked: u64,
     /// Of those, packets that were forged or damaged.
@@ -50,7 +52,8 @@ impl std::ops::AddAssign for Received {
         self.freezes += other.freezes;
         self.frozen_us += other.frozen_us;
         self.plis += other.plis;
-        self.switches += other.switches;
+        self.ssrc_switches += other.ssrc_switches;
+        self.size_switches += other.size_switches;
         self.checked += other.checked;
         self.bad += other.bad;
         self.jitter_us += other.jitter_us;

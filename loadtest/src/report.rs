@@ -74,8 +74,12 @@ pub struct Step {
     pub bad_packets: u64,
     /// Interarrival jitter of the video (RFC 3550), mean over viewers.
     pub jitter_ms: Option<f64>,
-    /// Changes of the video's SSRC or, in full mode, of the picture's size, sum over viewers.
+    /// Both of the following, sum over viewers.
     pub layer_switches: u64,
+    /// Changes of the video's SSRC.
+    pub layer_switches_by_ssrc: u64,
+    /// Changes of the picture's size under the same SSRC.
+    pub layer_switches_by_size: u64,
     pub delivered_packets: u64,
     pub delivered_packets_per_second: f64,
     pub delivered_mbit_per_second: f64,

@@ -87,6 +87,12 @@ fn encode(plan: &Plan, screen: &mut dyn Write) -> Result<Option<Arc<Media>>, Str
             ),
         );
     }
+    for cheaper in media.video.iter().flat_map(|layer| &layer.cheaper) {
+        say(
+            screen,
+            format_args!("  or, where the network carries no more: {:.2} Mbit/s", cheaper.bitrate() / 1e6),
+        );
+    }
     if media.video.is_empty() {
         say(screen, format_args!("stream: Opus, {:.0} packets/s", media.packet_rate()));
     }

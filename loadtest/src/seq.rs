@@ -1,6 +1,8 @@
 //! Which packets of one RTP stream arrived: the count behind every loss figure.
 
 const WINDOW: u64 = 1024;
+/// str0m extends the number of a packet from before number 0 to one below 0, which wraps.
+const HIGHEST: u64 = u64::MAX / 2;
 
 /// Follows extended sequence numbers of one SSRC. A packet that comes back late, by retransmission or
 /// reordering, is not lost; one that never comes is.
@@ -35,6 +37,9 @@ impl SeqWindow {
 
     /// Counts one packet after the first.
     pub fn arrived(&mut self, seq: u64) -> Arrival {
+        if seq > HIGHEST {
+            return Arrival::TooOld;
+        }
         let newest = seq > self.highest;
         if newest {
             self.forget_up_to(seq);
@@ -119,5 +124,13 @@ mod tests {
             window.arrived(seq);
         });
         assert_eq!(window.lost(), 1000);
+    }
+
+    #[test]
+    fn a_packet_from_before_number_0_is_older_than_the_first_and_spoils_nothing() {
+        let mut window = SeqWindow::starting_at(0);
+        assert_eq!(window.arrived(u64::MAX), Arrival::TooOld);
+        assert_eq!(window.arrived(1), Arrival::New);
+        assert_eq!((window.expected(), window.lost()), (2, 0));
     }
 }

@@ -28,7 +28,9 @@ pub fn rows() -> &'static [(&'static str, Cell)] {
         ("latency p99 ms", |s| shown(s.latency_ms.as_ref().map(|l| l.p99), 2)),
         ("latency max ms", |s| shown(s.latency_ms.as_ref().map(|l| l.max), 2)),
         ("jitter ms", |s| shown(s.jitter_ms, 2)),
-        ("layer switches", |s| format!("{}", s.layer_switches)),
+        ("layer switches: SSRC / size", |s| {
+            format!("{} / {}", s.layer_switches_by_ssrc, s.layer_switches_by_size)
+        }),
         ("publisher Mbit/s (changes)", |s| {
             s.adaptation.as_ref().map_or("-".into(), |adaptation| {
                 format!("{} ({})", shown(adaptation.mean_mbit_per_second(), 2), adaptation.changes)

@@ -15,9 +15,10 @@ use crate::failure::Failure;
 use crate::frames::{Frame, Frames, Packet};
 use crate::freeze::FreezeMeter;
 use crate::jitter::Jitter;
+use crate::layers::LayerWatch;
 use crate::negotiation::Offered;
 use crate::packet::h264::{self, KeyMark};
-use crate::packet::{sei, size, vp8};
+use crate::packet::{sei, vp8};
 use crate::peer::Context;
 use crate::received::Received;
 use crate::seq::{Arrival, SeqWindow};
@@ -35,10 +36,9 @@ pub struct Viewer {
     expects_video: bool,
     codecs: HashMap<Pt, Codec>,
     streams: HashMap<u32, SeqWindow>,
-    /// SSRC of the last video packet, and its jitter.
-    video: Option<(u32, Jitter)>,
-    /// Width and height of the picture.
-    size: Option<(u32, u32)>,
+    /// Of the video, once there is some.
+    jitter: Option<Jitter>,
+    layers: LayerWatch,
     frames: Frames,
     freezes: FreezeMeter,
     first_rtp: Option<Instant>,
@@ -75,8 +75,8 @@ impl Viewer {
             expects_video,
             codecs,
             streams: HashMap::new(),
-            video: None,
-            size: None,
+            jitter: None,
+            layers: LayerWatch::default(),
             frames: Frames::default(),
             freezes: FreezeMeter::default(),
             first_rtp: None,
@@ -146,7 +146,7 @@ impl Viewer {
         // What was missing at the start of the window may have come in it.
         window.lost = lost.saturating_sub(self.base.0);
         window.expected = expected - self.base.1;
-        if let Some((_, jitter)) = &self.video {
+        if let Some(jitter) = &self.jitter {
             (window.jitter_us, window.jitter_streams) = (jitter.micros(video::CLOCK_RATE), 1);
         }
         window
@@ -164,7 +164,7 @@ impl Viewer {
         let codec = self.codecs.get(&packet.header.payload_type);
         if let Some(codec) = codec.copied().filter(|codec| codec.is_video()) {
             self.note_video(*packet.header.ssrc, packet.header.timestamp, context.clock.micros(now));
-            self.note_size(&packet.payload, codec);
+            self.window.size_switches += u64::from(self.layers.is_other_size(&packet.payload, codec));
             let packet = describe(packet, codec);
             let Viewer { frames, freezes, first_key_frame, window, .. } = self;
             frames.insert(packet, now, |frame| {
@@ -175,27 +175,12 @@ impl Viewer {
     }
 
     fn note_video(&mut self, ssrc: u32, time: u32, arrived_us: u64) {
-        let (before, mut jitter) = self.video.unwrap_or((ssrc, Jitter::default()));
-        if before != ssrc {
-            self.window.switches += 1;
-            jitter = Jitter::default();
+        let jitter = self.jitter.get_or_insert_default();
+        if self.layers.is_other_ssrc(ssrc) {
+            self.window.ssrc_switches += 1;
+            *jitter = Jitter::default();
         }
         jitter.packet(time, arrived_us, video::CLOCK_RATE);
-        self.video = Some((ssrc, jitter));
-    }
-
-    /// A key frame says how large the picture is from now on.
-    fn note_size(&mut self, payload: &[u8], codec: Codec) {
-        let size = match codec {
-            Codec::H264 => size::of_h264(payload),
-            Codec::Vp8 => size::of_vp8(payload),
-            _ => None,
-        };
-        if let Some(size) = size
-            && self.size.replace(size).is_some_and(|before| before != size)
-        {
-            self.window.switches += 1;
-        }
     }
 
     /// Says whether the packet is new.

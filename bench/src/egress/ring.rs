@@ -36,9 +36,10 @@ impl ServerRing {
 
     /// Queues a datagram; a full queue is submitted first, as the driver would by itself.
     pub fn send(&mut self, to: SocketAddr, datagram: Vec<u8>, split: &mut Split) -> Result<(), Error> {
-        if self.queued == self.batch {
+        if self.queued == self.batch || self.queued_bytes + datagram.len() > QUEUED_BYTES_MAX {
             self.flush(split)?;
         }
+        self.queued_bytes += datagram.len();
         // A datagram that found no slot is counted by the driver, and missed at the sink.
         let _ = self.driver.send(SocketIndex::new(0), to, datagram);
         self.queued += 1;

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::first::FirstPacket;
 use super::frames::FrameMeter;
 use super::header::Header;
 use super::rtcp::Block;
@@ -18,6 +19,7 @@ pub struct Stream {
     pub clock_rate: u32,
     pub window: SeqWindow,
     pub frames: FrameMeter,
+    pub first: FirstPacket,
     pub jitter: Jitter,
     highest: u64,
     /// Middle NTP time of the last sender report, and when it came.
@@ -36,6 +38,7 @@ impl Stream {
             clock_rate,
             window: SeqWindow::starting_at(first),
             frames: FrameMeter::default(),
+            first: FirstPacket::default(),
             jitter: Jitter::default(),
             highest: first,
             last_sr: None,

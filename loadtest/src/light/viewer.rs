@@ -7,12 +7,14 @@ use str0m::format::Codec;
 use str0m::media::{Direction as MediaDirection, MediaKind};
 use str0m::{Rtc, RtcConfig};
 
+use super::first::Kept;
 use super::header::{Header, Kind, kind};
 use super::rtcp;
 use super::stream::Stream;
 use crate::dtls::KeySlot;
 use crate::failure::Failure;
 use crate::freeze::FreezeMeter;
+use crate::layers::LayerWatch;
 use crate::negotiation::Offered;
 use crate::packet::h264::{self, KeyMark};
 use crate::packet::{sei, vp8};
@@ -51,6 +53,7 @@ pub struct LightViewer {
     streams: Vec<Stream>,
     /// Of the last video packet.
     video_ssrc: Option<u32>,
+    layers: LayerWatch,
     freezes: FreezeMeter,
     first_rtp: Option<Instant>,
     first_key_frame: Option<Instant>,
@@ -107,6 +110,7 @@ impl LightViewer {
             keys: None,
             streams: Vec::with_capacity(MAX_STREAMS),
             video_ssrc: None,
+            layers: LayerWatch::default(),
             freezes: FreezeMeter::default(),
             first_rtp: None,
             first_key_frame: None,
@@ -220,18 +224,32 @@ impl LightViewer {
         }
         let place = stream.frames.packet(extended, header.time, header.marker);
         let wanted = stream.frames.wants_stamp(every, self.sampling.phase);
+        let kept = stream.first.packet(place.first, packet, header, extended);
+        if self.layers.is_other_ssrc(header.ssrc) {
+            self.window.ssrc_switches += 1;
+        }
+        if let Some(kept) = kept {
+            self.look_for_size(at, kept, codec);
+        }
         if (wanted || by_number)
             && let Some(payload) = self.open(at, extended, header, packet)
         {
             let (key, stamp) = look_into(payload, codec);
+            self.window.size_switches += u64::from(self.layers.is_other_size(payload, codec));
             self.streams[at].frames.note(key, stamp);
         }
-        if self.video_ssrc.replace(header.ssrc).is_some_and(|before| before != header.ssrc) {
-            self.window.switches += 1;
-        }
+        self.video_ssrc = Some(header.ssrc);
         if place.completes {
             self.frame(at, now, context);
         }
+    }
+
+    /// A large frame may be a key frame of another layer.
+    fn look_for_size(&mut self, at: usize, mut kept: Kept, codec: Codec) {
+        let payload = self.open(at, kept.extended, &kept.header, &mut kept.bytes);
+        let payload = payload.unwrap_or_default();
+        self.window.size_switches += u64::from(self.layers.is_other_size(payload, codec));
+        self.streams[at].first.recycle(kept.bytes);
     }
 
     /// Decrypts and checks a packet.

@@ -13,7 +13,7 @@ use crate::plan::Plan;
 use crate::report::{Report, Step};
 use crate::run::run;
 
-const SMALL: &str = "--size 320x180 --bitrate 1M --gop 1 --threads 1";
+const SMALL: &str = "--bitrate 1M --gop 1 --threads 1";
 
 fn load(server: &Server, more: &str) -> Result<Report, String> {
     run(&plan(server, more), &mut Vec::new(), &Arc::new(AtomicBool::new(false)))
@@ -21,12 +21,32 @@ fn load(server: &Server, more: &str) -> Result<Report, String> {
 
 fn plan(server: &Server, more: &str) -> Plan {
     let base = &server.base;
-    let line = format!("loadtest --whip {base}/{{n}}/whip --whep {base}/{{n}}/whep {SMALL} {more}");
+    let size = if more.contains("--size") { "" } else { "--size 320x180" };
+    let line = format!("loadtest --whip {base}/{{n}}/whip --whep {base}/{{n}}/whep {size} {SMALL} {more}");
     Args::try_parse_from(line.split_whitespace()).unwrap().into_plan().unwrap()
 }
 
 fn one_step(faults: Faults, more: &str) -> Step {
     load(&Server::start(faults), more).unwrap().steps.remove(0)
+}
+
+/// Runs with full and with light viewers, side by side.
+fn in_both_modes(faults: Faults, more: &str, judge: impl Fn(&str, &Step) + Sync) {
+    std::thread::scope(|scope| {
+        for mode in ["full", "light"] {
+            let judge = &judge;
+            scope.spawn(move || judge(mode, &one_step(faults, &format!("{more} --mode {mode}"))));
+        }
+    });
+}
+
+/// Two runs side by side.
+fn both(one: impl FnOnce() -> Step + Send, other: impl FnOnce() -> Step) -> (Step, Step) {
+    std::thread::scope(|scope| {
+        let one = scope.spawn(one);
+        let other = other();
+        (one.join().unwrap(), other)
+    })
 }
 
 #[test]
@@ -69,9 +89,11 @@ fn packets_that_are_sent_again_are_not_lost_but_late() {
 #[test]
 fn forty_milliseconds_of_delay_are_forty_milliseconds_of_latency() {
     let delay = Duration::from_millis(40);
-    let plain = one_step(Faults::default(), "--viewers 1 --secs 2").latency_ms.unwrap();
-    let delayed = one_step(Faults { delay, ..Faults::default() }, "--viewers 1 --secs 2").latency_ms.unwrap();
-    let added = delayed.p50 - plain.p50;
+    let (plain, delayed) = both(
+        || one_step(Faults::default(), "--viewers 1 --secs 2"),
+        || one_step(Faults { delay, ..Faults::default() }, "--viewers 1 --secs 2"),
+    );
+    let added = delayed.latency_ms.unwrap().p50 - plain.latency_ms.unwrap().p50;
     assert!((35.0..60.0).contains(&added), "{added} ms");
 }
 
@@ -149,8 +171,10 @@ fn light_viewers_stay_with_a_server_that_waits_for_their_reports() {
 
 #[test]
 fn injected_loss_and_delay_are_seen_as_they_are() {
-    let plain = light(Faults::default(), "--viewers 4 --secs 4");
-    let bad = light(Faults::default(), "--viewers 4 --secs 4 --impair loss=1%,delay=20ms");
+    let (plain, bad) = both(
+        || light(Faults::default(), "--viewers 4 --secs 4"),
+        || light(Faults::default(), "--viewers 4 --secs 4 --impair loss=1%,delay=20ms"),
+    );
     let lost = bad.lost_pct.unwrap();
     // Some 2700 packets: 0.8 is four times the standard deviation.
     assert!((0.2..1.8).contains(&lost), "{lost} %");
@@ -204,7 +228,9 @@ fn viewers_that_come_and_go_leave_the_others_undisturbed() {
     assert!((5..=6).contains(&churn.left) && churn.joins.failed == 0, "{churn:?}");
     assert!(churn.joins.ok >= 3 && churn.joins.first_rtp_p99_ms.is_some(), "{churn:?}");
     assert_eq!((step.viewers_joined, step.viewers_lost, step.lost_pct), (4, 0, Some(0.0)));
-    assert_eq!(server.deleted.load(Ordering::Relaxed), 5 + churn.left as u64);
+    let (created, deleted) = (server.created.load(Ordering::Relaxed), server.deleted.load(Ordering::Relaxed));
+    // The last one may have been told to join too late to begin.
+    assert!(deleted == created && created + 1 >= 5 + churn.left as u64, "{created} {deleted} {churn:?}");
 }
 
 #[test]
@@ -228,22 +254,30 @@ fn a_ramp_ends_where_the_bar_is_missed() {
 
 #[test]
 fn sound_alone_is_judged_without_waiting_for_a_picture() {
-    for mode in ["full", "light"] {
-        let more = format!("--audio-only --viewers 2 --secs 2 --mode {mode}");
-        let step = one_step(Faults::default(), &more);
+    in_both_modes(Faults::default(), "--audio-only --viewers 2 --secs 2", |mode, step| {
         let per_viewer = step.delivered_packets_per_second / 2.0;
         assert!((45.0..55.0).contains(&per_viewer) && step.lost_pct == Some(0.0), "{mode}: {step:?}");
         assert_eq!((step.frames, step.latency_ms.is_none()), (0, true), "{mode}");
-    }
+    });
 }
 
 #[test]
 fn vp8_is_played_and_has_no_latency() {
-    for mode in ["full", "light"] {
-        let step = one_step(Faults::default(), &format!("--codec vp8 --viewers 2 --secs 2 --mode {mode}"));
+    in_both_modes(Faults::default(), "--codec vp8 --viewers 2 --secs 2", |mode, step| {
         assert!((110..=130).contains(&step.frames) && step.lost_pct == Some(0.0), "{mode}: {step:?}");
         assert!(step.latency_ms.is_none(), "{mode}");
-    }
+    });
+}
+
+#[test]
+fn a_layer_switch_shows_by_the_size_of_the_picture_where_the_ssrc_stays() {
+    let faults = Faults { alternates_layers: true, ..Faults::default() };
+    in_both_modes(faults, "--simulcast --size 640x360 --viewers 1 --secs 6", |mode, step| {
+        // A turn ends with the first key frame after a second and a half: every two seconds.
+        // A light viewer may see a smaller layer by its second key frame only.
+        assert!((2..=4).contains(&step.layer_switches_by_size), "{mode} {step:?}");
+        assert_eq!((step.layer_switches_by_ssrc, step.lost_pct), (0, Some(0.0)), "{mode}");
+    });
 }
 
 /// Mbit/s of the publisher's video, as told for the last `seconds` of the step.
@@ -258,9 +292,8 @@ fn a_publisher_that_adapts_keeps_within_a_narrow_network() {
     let adapting = one_step(Faults::default(), &format!("--adapt --viewers 1 --secs 8 {narrow}"));
     // The encodings take 250, 500 and 1000 kbit/s, before sound and headers.
     assert!(last_bitrates(&adapting, 4).iter().all(|mbit| *mbit < 0.8), "{adapting:?}");
+    assert!(last_bitrates(&adapting, 4).iter().any(|mbit| *mbit > 0.4), "{adapting:?}");
     assert!(adapting.lost_pct.unwrap() < 5.0, "{adapting:?}");
-    let stubborn = one_step(Faults::default(), &format!("--viewers 1 --secs 4 {narrow}"));
-    assert!(stubborn.adaptation.is_none() && stubborn.lost_pct.unwrap() > 10.0, "{stubborn:?}");
 }
 
 #[test]

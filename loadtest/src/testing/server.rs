@@ -12,10 +12,13 @@ use std::time::{Duration, Instant};
 
 use str0m::change::SdpOffer;
 use str0m::format::Codec;
-use str0m::media::{KeyframeRequestKind, MediaKind, Mid, Pt};
+use str0m::media::{KeyframeRequestKind, MediaKind, Mid, Pt, Rid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{RtpPacket, RtpWrite};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
+
+/// How long each layer has its turn, if layers alternate.
+const LAYER_TURN: Duration = Duration::from_millis(1_500);
 
 /// What the server does wrong.
 #[derive(Debug, Clone, Copy, Default)]
@@ -28,6 +31,8 @@ pub struct Faults {
     pub retransmits: bool,
     /// Key frames are withheld, and PLI too.
     pub no_key_frames: bool,
+    /// Of a simulcast the smallest and the largest layer are forwarded in turn, all under the viewer's one SSRC.
+    pub alternates_layers: bool,
     /// Every request is refused with 401.
     pub refuses: bool,
 }
@@ -35,6 +40,8 @@ pub struct Faults {
 /// A running server; ends when dropped.
 pub struct Server {
     pub base: String,
+    /// Sessions that were made, and those that were ended with DELETE.
+    pub created: Arc<AtomicU64>,
     pub deleted: Arc<AtomicU64>,
     ended: Arc<AtomicBool>,
 }
@@ -56,20 +63,27 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let (tell, requests) = mpsc::channel();
-        let (deleted, ended) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-        let (count, over) = (deleted.clone(), ended.clone());
+        let (created, deleted) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let ended = Arc::new(AtomicBool::new(false));
+        let (counts, over) = ((created.clone(), deleted.clone()), ended.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (tell, count) = (tell.clone(), count.clone());
-                std::thread::spawn(move || serve(stream.unwrap(), faults, &tell, &count));
+                let (tell, (created, deleted)) = (tell.clone(), counts.clone());
+                std::thread::spawn(move || serve(stream.unwrap(), faults, &tell, &created, &deleted));
             }
         });
         std::thread::spawn(move || Forwarder::new(faults).run(&requests, &over));
-        Server { base, deleted, ended }
+        Server { base, created, deleted, ended }
     }
 }
 
-fn serve(mut stream: TcpStream, faults: Faults, tell: &Sender<Request>, deleted: &AtomicU64) {
+fn serve(
+    mut stream: TcpStream,
+    faults: Faults,
+    tell: &Sender<Request>,
+    created: &AtomicU64,
+    deleted: &AtomicU64,
+) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let (mut head, mut length) = (String::new(), 0);
     while !head.ends_with("\r\n\r\n") {
@@ -92,6 +106,7 @@ fn serve(mut stream: TcpStream, faults: Faults, tell: &Sender<Request>, deleted:
         let (reply, answer) = mpsc::channel();
         let publishes = head.contains("/whip ");
         tell.send(Request { publishes, offer: String::from_utf8(body).unwrap(), reply }).unwrap();
+        created.fetch_add(1, Ordering::Relaxed);
         ("201 Created", answer.recv().unwrap())
     };
     let headers = "Content-Type: application/sdp\r\nLocation: /session/1\r\nConnection: close\r\n";
@@ -109,16 +124,19 @@ struct Client {
     numbering: [Numbering; 2],
 }
 
+/// A publisher and its layer.
+type Source = (usize, Option<Rid>);
+
 #[derive(Default)]
 struct Numbering {
-    publisher: Option<usize>,
+    source: Option<Source>,
     ahead: u64,
     highest: u64,
 }
 
 impl Numbering {
-    fn number(&mut self, publisher: usize, seq: u64) -> u64 {
-        if self.publisher.replace(publisher) != Some(publisher) {
+    fn number(&mut self, source: Source, seq: u64) -> u64 {
+        if self.source.replace(source) != Some(source) {
             self.ahead = (self.highest + 1).wrapping_sub(seq);
         }
         let number = seq.wrapping_add(self.ahead);
@@ -151,6 +169,9 @@ struct Forwarder {
     clients: Vec<Client>,
     delayed: VecDeque<(Instant, Vec<u8>, SocketAddr)>,
     random: u64,
+    /// The layer that is forwarded, if only one is, and since when.
+    layer: Option<Rid>,
+    layer_since: Instant,
 }
 
 impl Forwarder {
@@ -158,7 +179,16 @@ impl Forwarder {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
         let local = socket.local_addr().unwrap();
-        Forwarder { faults, socket, local, clients: Vec::new(), delayed: VecDeque::new(), random: 1 }
+        Forwarder {
+            faults,
+            socket,
+            local,
+            clients: Vec::new(),
+            delayed: VecDeque::new(),
+            random: 1,
+            layer: None,
+            layer_since: Instant::now(),
+        }
     }
 
     fn run(mut self, requests: &Receiver<Request>, ended: &AtomicBool) {
@@ -229,7 +259,7 @@ impl Forwarder {
     fn ask_publisher(&mut self, now: Instant) {
         for client in self.clients.iter_mut().filter(|client| client.publishes) {
             let Some(mid) = client.mid(MediaKind::Video) else { continue };
-            if let Some(stream) = client.rtc.direct_api().stream_rx_by_mid(mid, None) {
+            if let Some(stream) = client.rtc.direct_api().stream_rx_by_mid(mid, self.layer) {
                 stream.request_keyframe(KeyframeRequestKind::Pli);
                 client.wake = now;
             }
@@ -244,11 +274,18 @@ impl Forwarder {
         if video && key && self.faults.no_key_frames {
             return;
         }
+        let mut source = (from, None);
+        if video && self.faults.alternates_layers {
+            source.1 = self.rid_of(from, packet);
+            if !self.takes_layer(source.1, key, now) {
+                return;
+            }
+        }
         let nackable = video && self.faults.retransmits;
         for client in self.clients.iter_mut().filter(|client| !client.publishes && client.rtc.is_connected())
         {
             let (Some(mid), Some(pt)) = (client.mid(kind), client.pt(kind, codec)) else { continue };
-            let number = client.numbering[usize::from(!video)].number(from, *packet.seq_no);
+            let number = client.numbering[usize::from(!video)].number(source, *packet.seq_no);
             let mut api = client.rtc.direct_api();
             let Some(stream) = api.stream_tx_by_mid(mid, None) else { continue };
             let write =
@@ -256,6 +293,21 @@ impl Forwarder {
             stream.write_rtp(write.marker(packet.header.marker).nackable(nackable));
             client.wake = now;
         }
+    }
+
+    fn rid_of(&mut self, from: usize, packet: &RtpPacket) -> Option<Rid> {
+        self.clients[from].rtc.direct_api().stream_rx(&packet.header.ssrc)?.rid()
+    }
+
+    /// Whether packets of this layer are forwarded now; a key frame of the other one ends a layer's turn.
+    fn takes_layer(&mut self, rid: Option<Rid>, key: bool, now: Instant) -> bool {
+        let [small, large] = ["q", "f"].map(Rid::from);
+        let over = self.layer.is_none() || now - self.layer_since >= LAYER_TURN;
+        let next = Some(if self.layer == Some(large) { small } else { large });
+        if over && key && rid == next {
+            (self.layer, self.layer_since) = (rid, now);
+        }
+        self.layer == rid && rid.is_some()
     }
 
     fn send(&mut self, i: usize, bytes: Vec<u8>, to: SocketAddr, now: Instant) {
