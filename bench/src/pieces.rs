@@ -1,16 +1,21 @@
 //! The small pieces of the packet path, each as a function to be called over and over: timed by `cargo bench`, counted by
 //! `bench count`.
 
+use crate::client;
 use crate::error::Error;
 use crate::inputs::{self, DATAGRAM_BYTES, HEADER_BYTES};
 use crate::seal::{Sealer, TAG_BYTES};
 use sfu::core::demux::{DatagramKind, local_ufrag, slot_of};
+use sfu::core::egress::{TrainLimits, Trains};
+use sfu::core::identity::Identity;
 use sfu::core::keyframe::starts_keyframe;
 use sfu::core::receive_log::ReceiveLog;
 use sfu::core::rewrite::RtpRewriter;
+use sfu::core::store::PacketStore;
 use sfu::mesh::{Inbox, MeshPacket};
 use std::hint::black_box;
-use std::time::Instant;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 /// A piece without its result.
 pub type Piece = Box<dyn FnMut()>;
@@ -24,9 +29,11 @@ pub fn all() -> Result<Vec<(&'static str, Piece)>, Error> {
         ("packet: look for a key frame", erased(look_for_keyframe())),
         ("packet: receive log", erased(log_receipt())),
         ("mesh: copy, push, pop and unpack 1200 bytes", erased(cross_mesh())),
+        ("store: insert", erased(store_insert())),
         ("packet: rewrite sequence and timestamp", erased(rewrite())),
         ("seal: copy and seal 1200 bytes in place, AES-128-GCM", erased(seal(Sealer::aes_128(1)?))),
         ("seal: copy and seal 1200 bytes in place, AES-256-GCM", erased(seal(Sealer::aes_256(1)?))),
+        ("fan-out: a frame of 8 packets to 10 viewers, AES-256-GCM", erased(fan_out()?)),
     ])
 }
 
@@ -93,6 +100,68 @@ fn seal(mut sealer: Sealer) -> impl FnMut() -> bool {
     }
 }
 
+fn store_insert() -> impl FnMut() -> bool {
+    let (mut store, mut packet) = (PacketStore::default(), inputs::packet());
+    move || {
+        packet.header.sequence += 1;
+        store.insert(black_box(packet.clone()))
+    }
+}
+
+const FAN_OUT_VIEWERS: u64 = 10;
+const FAN_OUT_PACKETS: u64 = 8;
+
+/// From the packets of a turn to sealed trains, without the kernel.
+fn fan_out() -> Result<impl FnMut() -> bool, Error> {
+    let identity = Identity::generate().map_err(|error| Error::Crypto(error.to_string()))?;
+    let (server, fingerprint) = (SocketAddr::from(([127, 0, 0, 1], 9)), identity.fingerprint);
+    let mut forwarder = inputs::forwarder(identity, server);
+    let mut now = Instant::now();
+    for viewer in 0..FAN_OUT_VIEWERS {
+        let address = SocketAddr::from(([127, 0, 0, 1], 10 + viewer as u16));
+        client::join(viewer as usize, now, address, server, &mut forwarder, fingerprint)?;
+    }
+    now += Duration::from_secs(1);
+    let (mut packet, mut trains) = (inputs::packet(), Reusing::default());
+    packet.header.keyframe = true;
+    Ok(move || {
+        // So little that no sender report falls due in what is counted.
+        now += Duration::from_nanos(100);
+        for _ in 0..FAN_OUT_PACKETS {
+            packet.header.sequence += 1;
+            forwarder.handle_packet(packet.clone());
+            packet.header.keyframe = false;
+        }
+        trains.bytes = 0;
+        forwarder.fan_out(now, &mut trains);
+        forwarder.forwarded.clear();
+        trains.bytes >= FAN_OUT_VIEWERS * FAN_OUT_PACKETS * DATAGRAM_BYTES as u64
+    })
+}
+
+/// Gives the same buffer again and again, as the driver does.
+#[derive(Default)]
+struct Reusing {
+    buffer: Vec<u8>,
+    bytes: u64,
+}
+
+impl Trains for Reusing {
+    fn limits(&self) -> TrainLimits {
+        TrainLimits { segments: 128, bytes: 65_507 }
+    }
+
+    fn buffer(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.buffer)
+    }
+
+    fn send(&mut self, _socket: usize, _to: SocketAddr, _segment: usize, mut datagrams: Vec<u8>) {
+        self.bytes += datagrams.len() as u64;
+        datagrams.clear();
+        self.buffer = datagrams;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +171,7 @@ mod tests {
         assert_eq!(classify_rtp()(), Some(DatagramKind::Rtp));
         let (mut stun, mut rewrite, mut mesh) = (find_stun_slot(), rewrite(), cross_mesh());
         let mut seal = seal(Sealer::aes_128(1).expect("a key"));
-        assert!((0..100).all(|_| stun() && rewrite() && mesh() && seal()));
+        let (mut insert, mut fan_out) = (store_insert(), fan_out().expect("viewers"));
+        assert!((0..100).all(|_| stun() && rewrite() && mesh() && seal() && insert() && fan_out()));
     }
 }
