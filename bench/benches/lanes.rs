@@ -169,7 +169,7 @@ fn all_of(packets: usize, mut step: impl FnMut(usize) -> usize) {
 }
 
 fn lanes(c: &mut Criterion) {
-    let Some(packet) = MeshPacket::copy_of(&inputs::packet()) else { return };
+    let Some(packet) = MeshPacket::copy_of(&inputs::packet(), false) else { return };
     on_one_thread::<Array>(c, "crossbeam ArrayQueue", &packet);
     on_one_thread::<Ring>(c, "rtrb", &packet);
     on_one_thread::<RingBatches>(c, "rtrb, batch in place", &packet);

@@ -83,7 +83,7 @@ fn rewrite() -> impl FnMut() -> bool {
 fn cross_mesh() -> impl FnMut() -> bool {
     let (packet, inbox) = (inputs::packet(), Inbox::new());
     move || {
-        if let Some(copy) = MeshPacket::copy_of(black_box(&packet)) {
+        if let Some(copy) = MeshPacket::copy_of(black_box(&packet), false) {
             inbox.packets.force_push(copy);
         }
         black_box(inbox.packets.pop().map(|copy| copy.to_packet())).is_some()
@@ -129,7 +129,7 @@ fn fan_out() -> Result<impl FnMut() -> bool, Error> {
         now += Duration::from_nanos(100);
         for _ in 0..FAN_OUT_PACKETS {
             packet.header.sequence += 1;
-            forwarder.handle_packet(packet.clone());
+            forwarder.handle_packet(packet.clone(), false);
             packet.header.keyframe = false;
         }
         trains.bytes = 0;

@@ -5,9 +5,9 @@
 
 use crate::control::protocol::{RequestId, SessionId, WorkerIndex};
 use crate::core::egress::{TrainLimits, Trains};
-use crate::core::forwarder::Forwarder;
+use crate::core::forwarder::{Forwarder, GROUP_PACKETS_MAX};
 use crate::core::meters::Histogram;
-use crate::core::outbox::SessionEvent;
+use crate::core::outbox::{Crossing, SessionEvent};
 use crate::core::plan::SessionPlan;
 use crate::driver::{Driver, DriverError, SocketIndex, TrainSizes, Waker};
 use crate::mesh::{Inbox, MeshPacket, WorkerSet};
@@ -24,8 +24,8 @@ use tokio::sync::mpsc;
 const COMMANDS_PER_TURN: usize = 64;
 /// Signals taken per turn.
 const SIGNALS_PER_TURN: usize = 256;
-/// Packets taken from other workers per turn.
-const PACKETS_PER_TURN: usize = 512;
+/// Packets taken from other workers per turn: a whole group of pictures, so that viewers start with all of it.
+const PACKETS_PER_TURN: usize = GROUP_PACKETS_MAX;
 /// Sessions whose timers run per turn: 256 at about 5 µs each are 1.3 ms.
 const TIMERS_PER_TURN: usize = 256;
 /// Over this time the busy ratio is taken.
@@ -105,6 +105,9 @@ impl Worker {
             self.mailbox(now);
             self.mesh_in(now);
             self.forwarder.handle_timeout(now, TIMERS_PER_TURN);
+            // Before the fan-out, which may take long: other workers' viewers wait too, and clients for their STUN and DTLS.
+            self.hand_to_mesh();
+            self.hand_to_driver();
             self.forwarder.fan_out(now, &mut DriverTrains(&mut self.driver));
             self.hand_over()?;
             if self.forwarder.is_shut_down() && self.forwarder.out.events.is_empty() {
@@ -173,7 +176,7 @@ impl Worker {
         }
         for _ in 0..PACKETS_PER_TURN {
             let Some(packet) = inbox.packets.pop() else { break };
-            self.forwarder.handle_packet(packet.to_packet());
+            self.forwarder.handle_packet(packet.to_packet(), packet.is_earlier);
         }
     }
 
@@ -181,11 +184,7 @@ impl Worker {
     fn hand_over(&mut self) -> Result<(), DriverError> {
         self.hand_to_mesh();
         self.hand_to_control();
-        for transmit in self.forwarder.out.transmits.drain(..) {
-            let socket = SocketIndex::new(transmit.socket as u16);
-            // A datagram that found no slot is counted by the driver.
-            let _ = self.driver.send(socket, transmit.to, transmit.contents);
-        }
+        self.hand_to_driver();
         // No system call if nothing is queued.
         self.driver.wait(Some(Duration::ZERO))?;
         if self.forwarder.forwarded.is_empty() {
@@ -198,15 +197,23 @@ impl Worker {
         Ok(())
     }
 
+    fn hand_to_driver(&mut self) {
+        for transmit in self.forwarder.out.transmits.drain(..) {
+            let socket = SocketIndex::new(transmit.socket as u16);
+            // A datagram that found no slot is counted by the driver.
+            let _ = self.driver.send(socket, transmit.to, transmit.contents);
+        }
+    }
+
     fn hand_to_mesh(&mut self) {
         let (mesh, out) = (&self.mesh, &mut self.forwarder.out);
         let mut wake = WorkerSet::default();
-        for (workers, packet) in out.packets.drain(..) {
-            let Some(copy) = MeshPacket::copy_of(&packet) else {
+        for Crossing { to, packet, is_earlier } in out.packets.drain(..) {
+            let Some(copy) = MeshPacket::copy_of(&packet, is_earlier) else {
                 self.forwarder.meters.dropped(DropReason::Oversize, 1);
                 continue;
             };
-            for worker in workers.iter() {
+            for worker in to.iter() {
                 match mesh.inboxes[usize::from(worker.0)].packets.push(copy) {
                     Ok(()) => wake.insert(worker),
                     Err(_) => self.forwarder.meters.counters.mesh_dropped_packets += 1,
@@ -247,7 +254,9 @@ impl Trains for DriverTrains<'_> {
 
     fn send(&mut self, socket: usize, to: SocketAddr, segment: usize, datagrams: Vec<u8>) {
         // What found no slot is counted by the driver.
-        let _ = self.0.send_train(SocketIndex::new(socket as u16), to, segment, datagrams);
+        if let Err(buffer) = self.0.send_train(SocketIndex::new(socket as u16), to, segment, datagrams) {
+            self.0.give_back(buffer);
+        }
     }
 }
 

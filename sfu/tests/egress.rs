@@ -86,6 +86,71 @@ fn a_publisher_that_ignores_key_frame_requests_is_seen_all_the_same() {
 }
 
 #[test]
+fn nobody_is_shown_the_pictures_of_a_publisher_who_has_left() {
+    let mut world = World::new(1);
+    let former = world.join(0, plan_h264(Role::Publisher, Epoch(1)));
+    world.join(0, plan_h264(Role::Viewer, Epoch(0)));
+    world.run(Duration::from_secs(1));
+    publish(&mut world, former, 0..10);
+    world.client(former).close();
+    world.run(Duration::from_secs(4));
+    let viewer = world.join(0, plan_h264(Role::Viewer, Epoch(0)));
+    world.run(Duration::from_secs(1));
+    assert!(world.client(viewer).received().is_empty());
+    let next = world.join(0, plan_h264(Role::Publisher, Epoch(2)));
+    world.run(Duration::from_secs(1));
+    world.client(next).send_video(1, SLICE);
+    world.run(Duration::from_secs(1));
+    assert!(world.client(viewer).received().is_empty(), "nor when the next one begins");
+}
+
+#[test]
+fn a_viewer_starts_though_no_more_packets_come() {
+    let mut world = World::new(1);
+    let publisher = world.join(0, plan_h264(Role::Publisher, Epoch(1)));
+    world.run(Duration::from_secs(1));
+    publish(&mut world, publisher, 0..5);
+    let viewer = world.join(0, plan_h264(Role::Viewer, Epoch(0)));
+    world.run(Duration::from_millis(200));
+    assert_eq!(world.client(viewer).received().len(), 5, "a paused picture");
+}
+
+#[test]
+fn a_key_frame_in_several_packets_begins_with_its_parameter_sets() {
+    const SPS: &[u8] = &[0x67, 0x42, 0xc0, 0x1f];
+    let mut world = World::new(1);
+    let publisher = world.join(0, plan_h264(Role::Publisher, Epoch(1)));
+    world.run(Duration::from_secs(1));
+    for (packet, payload) in [SPS, IDR, IDR].into_iter().enumerate() {
+        world.client(publisher).send_packet(20_000 + packet as u64, 1, payload);
+    }
+    world.run(FRAME);
+    let viewer = world.join(0, plan_h264(Role::Viewer, Epoch(0)));
+    world.run(Duration::from_millis(200));
+    assert_eq!(&*world.client(viewer).received()[0].payload, SPS);
+}
+
+#[test]
+fn a_viewer_that_did_not_negotiate_nack_is_sent_nothing_again() {
+    let mut world = World::new(1);
+    let publisher = world.join(0, plan_h264(Role::Publisher, Epoch(1)));
+    let mut plan = without_rtx(plan_h264(Role::Viewer, Epoch(0)));
+    plan.sections[0].payloads[0].feedback.nack = false;
+    let viewer = world.join(0, plan);
+    world.run(Duration::from_secs(1));
+    for frame in 0..30u64 {
+        world.lose_next_to(viewer, frame == 7);
+        world.client(publisher).send_video(frame, if frame == 0 { IDR } else { SLICE });
+        world.run(FRAME);
+    }
+    assert!(world.dropped(0, DropReason::RetransmissionBudget) > 0, "it asked for it");
+    let wire = world.wire(viewer);
+    let mut numbers: Vec<_> = wire.iter().map(|packet| &packet[2..4]).collect();
+    numbers.dedup();
+    assert_eq!((wire.len(), numbers.len()), (30, 30), "one number, one text");
+}
+
+#[test]
 fn a_packet_lost_to_a_viewer_without_rtx_is_sent_again_bit_by_bit() {
     let mut world = World::new(1);
     let publisher = world.join(0, plan_h264(Role::Publisher, Epoch(1)));

@@ -73,7 +73,7 @@ fn two_seconds_of_video_reach_all_viewers_without_an_allocation() {
     for frame in 0..66 {
         now += FRAME;
         for _ in 0..FRAME_PACKETS {
-            forwarder.handle_packet(packet(now, codec, sequence));
+            forwarder.handle_packet(packet(now, codec, sequence), false);
             sequence += 1;
         }
         let before = allocations();

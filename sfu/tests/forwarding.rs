@@ -47,9 +47,9 @@ fn a_joining_viewer_starts_at_a_key_frame_that_the_publisher_was_asked_for() {
     world.run(Duration::from_secs(1));
     world.client(publisher).take_keyframe_requests();
     let viewer = world.join(0, plan_h264(Role::Viewer, Epoch(0)));
-    world.run(Duration::from_millis(300));
+    world.run(Duration::from_millis(200));
     world.client(publisher).send_video(2, SLICE);
-    world.run(Duration::from_millis(300));
+    world.run(Duration::from_millis(200));
     assert_eq!(world.client(viewer).received().len(), 0, "a decoder cannot start here");
     let asked = world.client(publisher).take_keyframe_requests();
     assert!((1..=2).contains(&asked), "one request, repeated at most once, not {asked}");

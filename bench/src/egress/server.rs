@@ -64,7 +64,7 @@ impl Server {
             let mut packet = self.next.clone();
             packet.header.marker = index + 1 == packets;
             (packet.header.captured, packet.header.received) = (self.now, self.now);
-            self.forwarder.handle_packet(packet);
+            self.forwarder.handle_packet(packet, false);
             self.next.header.sequence += 1;
             self.next.header.keyframe = false;
         }

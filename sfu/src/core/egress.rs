@@ -7,7 +7,7 @@
 use super::header::Fields;
 use super::packet::MediaPacket;
 use super::srtp::RtpSealer;
-use super::viewer::{Occasion, Outgoing, Track};
+use super::track::{Occasion, Outgoing, Track};
 use std::net::SocketAddr;
 
 /// Padding that a packet is given to make it as long as its neighbours. Encoders cut a frame into packets that differ by a byte

@@ -6,7 +6,7 @@ use super::extensions::{EXTENSION_HEADER_BYTES, ExtensionIds, Extensions, FIXED_
 use super::plan::{Extension, Ssrc};
 
 /// Room for the fixed header and the extensions that we write: `mid` of 16 bytes, `abs-send-time` and a transport-wide sequence
-/// number are 28 bytes behind 4 of their own header.
+/// number are 24 bytes behind 4 of the block's own.
 const TEMPLATE_BYTES: usize = 48;
 const VERSION_2: u8 = 0x80;
 const EXTENSION: u8 = 0x10;

@@ -27,4 +27,5 @@ pub mod session;
 pub mod srtp;
 pub mod store;
 pub mod streams;
+pub mod track;
 pub mod viewer;

@@ -56,13 +56,24 @@ pub enum SessionEvent {
     Ended(SessionId, EndReason),
 }
 
+/// A packet for other workers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Crossing {
+    /// Whose viewers want it.
+    pub to: WorkerSet,
+    /// The packet.
+    pub packet: MediaPacket,
+    /// It is from before they had viewers, who start with it.
+    pub is_earlier: bool,
+}
+
 /// Everything that leaves the core in one turn. The worker empties it.
 #[derive(Debug, Default)]
 pub struct Outbox {
     /// For the driver, in order.
     pub transmits: Vec<Transmit>,
     /// For other workers; may be lost, and is counted then.
-    pub packets: Vec<(WorkerSet, MediaPacket)>,
+    pub packets: Vec<Crossing>,
     /// For other workers; kept until taken.
     pub signals: VecDeque<(WorkerIndex, Signal)>,
     /// For the control thread; kept until taken.

@@ -5,7 +5,7 @@ use super::plan::{Ssrc, StreamId};
 use super::rtcp::build::{self, Cname};
 use super::rtcp::{ReportBlock, SenderInfo};
 use super::srtp::{MasterKeys, OpenError, RtcpOpener, RtcpSealer, SealError};
-use super::viewer::Track;
+use super::track::Track;
 use std::time::{Duration, Instant};
 use str0m_proto::crypto::SrtpProvider;
 

@@ -22,8 +22,6 @@ pub struct Source {
 
 /// Time runs so much faster in what a viewer is sent to catch up: five seconds of pictures are played in 0.3.
 const CATCH_UP_SPEED: u32 = 16;
-/// A quarter of the range of RTP timestamps: 3.3 hours at 90 kHz.
-const QUARTER_TURN: u32 = 1 << 30;
 
 /// Rewrites sequence numbers and timestamps of one viewer's track.
 #[derive(Debug)]
@@ -34,8 +32,8 @@ pub struct RtpRewriter {
     /// The first sequence number of the source that was sent; older ones would run into the previous source's.
     first_sequence: u64,
     timestamp_offset: u32,
-    /// The source's timestamp before which time runs faster.
-    live_from: u32,
+    /// The source's packet before which time runs faster: its sequence number and timestamp.
+    live_from: (u64, u32),
     next_sequence: u64,
     last: Option<Last>,
 }
@@ -55,7 +53,7 @@ impl RtpRewriter {
             sequence_offset: 0,
             first_sequence: 0,
             timestamp_offset: 0,
-            live_from: 0,
+            live_from: (0, 0),
             next_sequence: u64::from(first & 0x7fff),
             last: None,
         }
@@ -66,14 +64,14 @@ impl RtpRewriter {
         self.source
     }
 
-    /// Follows the source of `first` from this packet on. `live_from` is the timestamp of the source's newest packet: what comes
-    /// before it is sent late, so its timestamps are brought together, lest the viewer plays it as slowly as it was captured.
-    pub fn switch(&mut self, first: &PacketHeader, live_from: u32, now: Instant) {
+    /// Follows the source of `first` from this packet on. `newest` is the source's newest packet: what comes before it is sent
+    /// late, so its timestamps are brought together, lest the viewer plays it as slowly as it was captured.
+    pub fn switch(&mut self, first: &PacketHeader, newest: &PacketHeader, now: Instant) {
         self.source = Some(first.source);
         self.first_sequence = first.sequence;
         self.sequence_offset = self.next_sequence.wrapping_sub(first.sequence);
-        self.live_from = live_from;
-        let timestamp = self.condensed(first.timestamp);
+        self.live_from = (newest.sequence, newest.timestamp);
+        let timestamp = self.condensed(first.sequence, first.timestamp);
         let continued = match self.last {
             None => timestamp,
             Some(last) => {
@@ -87,16 +85,21 @@ impl RtpRewriter {
     }
 
     /// The source's timestamp, but for what is sent to catch up.
-    fn condensed(&self, timestamp: u32) -> u32 {
-        let behind = self.live_from.wrapping_sub(timestamp);
-        if behind as i32 > 0 { self.live_from.wrapping_sub(behind / CATCH_UP_SPEED) } else { timestamp }
+    fn condensed(&self, sequence: u64, timestamp: u32) -> u32 {
+        let (live_sequence, live_timestamp) = self.live_from;
+        let behind = live_timestamp.wrapping_sub(timestamp);
+        if sequence < live_sequence && behind as i32 > 0 {
+            live_timestamp.wrapping_sub(behind / CATCH_UP_SPEED)
+        } else {
+            timestamp
+        }
     }
 
     /// The sequence number and timestamp under which a packet of the source is sent, whenever it is; `None` for one from before
     /// the switch.
     pub fn rewritten(&self, sequence: u64, timestamp: u32) -> Option<(u64, u32)> {
         let sent = sequence.wrapping_add(self.sequence_offset);
-        let timestamp = self.condensed(timestamp).wrapping_add(self.timestamp_offset);
+        let timestamp = self.condensed(sequence, timestamp).wrapping_add(self.timestamp_offset);
         (sequence >= self.first_sequence).then_some((sent, timestamp))
     }
 
@@ -106,10 +109,6 @@ impl RtpRewriter {
         if sent >= self.next_sequence {
             self.next_sequence = sent + 1;
             self.last = Some(Last { timestamp: rewritten, at: now });
-            // Half a turn of the clock after the start, what is ahead would seem to lie behind.
-            if timestamp.wrapping_sub(self.live_from) as i32 > QUARTER_TURN as i32 {
-                self.live_from = self.live_from.wrapping_add(QUARTER_TURN);
-            }
         }
         Some((sent, rewritten))
     }
@@ -152,7 +151,8 @@ mod tests {
     #[test]
     fn the_first_sequence_number_is_in_the_lower_half() {
         let mut rewriter = RtpRewriter::new(0xffff);
-        rewriter.switch(&packet(1, 70_000, 5), 5, Instant::now());
+        let first = packet(1, 70_000, 5);
+        rewriter.switch(&first, &first, Instant::now());
         assert_eq!(rewriter.rewrite(70_000, 5, Instant::now()), Some((0x7fff, 5)));
     }
 
@@ -160,7 +160,8 @@ mod tests {
     fn gaps_and_reordering_pass_through_and_what_was_sent_is_found_again() {
         let now = Instant::now();
         let mut rewriter = RtpRewriter::new(100);
-        rewriter.switch(&packet(1, 10, 0), 0, now);
+        let first = packet(1, 10, 0);
+        rewriter.switch(&first, &first, now);
         let sent: Vec<_> =
             [10, 12, 11, 15].map(|sequence| rewriter.rewrite(sequence, 0, now).unwrap().0).into();
         assert_eq!(sent, [100, 102, 101, 105]);
@@ -174,7 +175,8 @@ mod tests {
     fn numbers_are_found_again_over_the_wrap() {
         let now = Instant::now();
         let mut rewriter = RtpRewriter::new(0x7fff);
-        rewriter.switch(&packet(1, 5, 0), 0, now);
+        let first = packet(1, 5, 0);
+        rewriter.switch(&first, &first, now);
         for sequence in 5..40_005 {
             rewriter.rewrite(sequence, 0, now);
         }
@@ -189,12 +191,13 @@ mod tests {
     fn a_new_publisher_continues_numbers_and_time() {
         let start = Instant::now();
         let mut rewriter = RtpRewriter::new(100);
-        rewriter.switch(&packet(1, 65_534, 1_000), 1_000, start);
+        let first = packet(1, 65_534, 1_000);
+        rewriter.switch(&first, &first, start);
         rewriter.rewrite(65_534, 1_000, start);
         rewriter.rewrite(65_536, 4_000, start);
         let later = start + Duration::from_secs(2);
         let first = packet(2, 9, 4_000_000_000);
-        rewriter.switch(&first, first.timestamp, later);
+        rewriter.switch(&first, &first, later);
         assert_eq!(rewriter.rewrite(9, 4_000_000_000, later), Some((103, 4_000 + 180_000)));
         assert_eq!(rewriter.rewrite(8, 3_999_999_000, later), None, "older than the switch");
         assert_eq!(rewriter.source(), Some(first.source));
@@ -206,20 +209,25 @@ mod tests {
         let now = Instant::now();
         let mut rewriter = RtpRewriter::new(0);
         let (begin, live) = (u32::MAX - 100_000, 350_000); // five seconds, over the wrap of the timestamp
-        rewriter.switch(&packet(1, 0, begin), live, now);
+        rewriter.switch(&packet(1, 0, begin), &packet(1, 150, live), now);
         let sent: Vec<u32> = (0..200)
             .map(|frame| rewriter.rewrite(frame, begin.wrapping_add(3_000 * frame as u32), now).unwrap().1)
             .collect();
         assert!(sent.windows(2).all(|pair| (pair[1].wrapping_sub(pair[0]) as i32) > 0), "in order");
         assert_eq!(live.wrapping_sub(sent[0]), 450_001 / CATCH_UP_SPEED);
         assert_eq!(sent[199].wrapping_sub(sent[198]), 3_000);
+        let again: Vec<u32> = (0..200)
+            .map(|frame| rewriter.rewritten(frame, begin.wrapping_add(3_000 * frame as u32)).unwrap().1)
+            .collect();
+        assert_eq!(sent, again, "a packet has one timestamp for ever");
     }
 
     #[test]
     fn time_stays_real_when_the_timestamp_has_turned_round() {
         let now = Instant::now();
         let mut rewriter = RtpRewriter::new(0);
-        rewriter.switch(&packet(1, 0, 500), 500, now);
+        let first = packet(1, 0, 500);
+        rewriter.switch(&first, &first, now);
         for step in 1..100u64 {
             let timestamp = 500u32.wrapping_add((step as u32).wrapping_mul(90_000 * 600));
             assert_eq!(rewriter.rewrite(step, timestamp, now), Some((step, timestamp)), "ten minutes each");

@@ -1,7 +1,7 @@
 //! The recent packets of one track, kept once for all viewers of a worker: for retransmission, and for the start of a new
 //! viewer at the newest key frame.
 
-use super::packet::MediaPacket;
+use super::packet::{MediaPacket, PacketHeader};
 use super::rewrite::Source;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -12,6 +12,8 @@ const KEPT_FOR: Duration = Duration::from_millis(2_500);
 const BYTES_MAX: usize = 4 << 20;
 /// Sequence numbers between the oldest and the newest packet: 4 MiB of packets of 512 bytes.
 const SPAN_MAX: u64 = 8_192;
+/// The first packets of a publication may come after later ones, or after a NACK: so far before what came first.
+const BEGINNING_REPAIRED: u64 = 64;
 
 /// The recent packets of a track.
 #[derive(Debug, Default)]
@@ -25,6 +27,8 @@ pub struct PacketStore {
     bytes: usize,
     /// Where the newest key frame begins.
     keyframe: Option<u64>,
+    /// Something was before the first place.
+    has_forgotten: bool,
 }
 
 impl PacketStore {
@@ -36,14 +40,18 @@ impl PacketStore {
         if self.source != Some(header.source) || sequence >= reach.saturating_add(SPAN_MAX) {
             self.restart(header.source, sequence);
         }
+        if sequence < self.first && !self.has_forgotten && self.first - sequence <= BEGINNING_REPAIRED {
+            (sequence..self.first).for_each(|_| self.packets.push_front(None));
+            self.first = sequence;
+        }
         let Some(place) = sequence.checked_sub(self.first).map(|place| place as usize) else { return false };
         if self.packets.get(place).is_some_and(Option::is_some) {
             return false;
         }
-        if header.keyframe && self.keyframe.is_none_or(|keyframe| sequence > keyframe) {
-            self.keyframe = Some(sequence);
-        }
         let now = header.received;
+        if header.keyframe {
+            self.keyframe = Some(self.start_of_keyframe(header));
+        }
         self.bytes += packet.payload.len();
         if self.packets.len() <= place {
             self.packets.resize_with(place + 1, || None);
@@ -53,9 +61,24 @@ impl PacketStore {
         true
     }
 
+    /// Parameter sets and each slice may count as the start of a key frame; it starts with the first of them. An older key frame
+    /// than the newest changes nothing.
+    fn start_of_keyframe(&self, header: &PacketHeader) -> u64 {
+        match self.newest_keyframe().map(|packet| &packet.header) {
+            Some(known) if known.timestamp == header.timestamp => known.sequence.min(header.sequence),
+            Some(known) => known.sequence.max(header.sequence),
+            None => header.sequence,
+        }
+    }
+
     fn restart(&mut self, source: Source, first: u64) {
         self.packets.clear();
-        (self.source, self.first, self.bytes, self.keyframe) = (Some(source), first, 0, None);
+        *self = PacketStore {
+            source: Some(source),
+            first,
+            packets: std::mem::take(&mut self.packets),
+            ..PacketStore::default()
+        };
     }
 
     fn forget_old(&mut self, now: Instant) {
@@ -72,6 +95,7 @@ impl PacketStore {
                 self.bytes -= packet.payload.len();
             }
             self.first += 1;
+            self.has_forgotten = true;
         }
     }
 
@@ -88,7 +112,7 @@ impl PacketStore {
         self.source
     }
 
-    /// The first packet of the newest key frame, if all its group is here.
+    /// The first packet of the newest key frame, if it is still here.
     pub fn newest_keyframe(&self) -> Option<&MediaPacket> {
         self.get(self.source?, self.keyframe?)
     }
@@ -139,9 +163,10 @@ mod tests {
             assert!(store.insert(packet(now, 1, sequence, false, 10)));
         }
         assert!(!store.insert(packet(now, 1, 102, false, 10)), "twice");
-        assert!(!store.insert(packet(now, 1, 99, false, 10)), "from before the first");
-        let found: Vec<bool> = (99..105).map(|sequence| store.get(source(1), sequence).is_some()).collect();
-        assert_eq!(found, [false, true, false, true, true, false]);
+        assert!(store.insert(packet(now, 1, 98, false, 10)), "the beginning, repaired");
+        assert!(!store.insert(packet(now, 1, 10, false, 10)), "from long before");
+        let found: Vec<bool> = (97..105).map(|sequence| store.get(source(1), sequence).is_some()).collect();
+        assert_eq!(found, [false, true, false, true, false, true, true, false]);
     }
 
     #[test]
@@ -152,7 +177,10 @@ mod tests {
         store.insert(packet(start + KEPT_FOR * 2, 1, 2, false, 10));
         assert!(store.get(source(1), 0).is_none());
         assert!(store.get(source(1), 1).is_some(), "the key frame's group is whole");
-        store.insert(packet(start + KEPT_FOR * 2, 1, 3, true, 10));
+        assert!(!store.insert(packet(start, 1, 0, false, 10)), "forgotten is forgotten");
+        let mut next = packet(start + KEPT_FOR * 2, 1, 3, true, 10);
+        next.header.timestamp = 3_000;
+        store.insert(next);
         assert!(store.get(source(1), 1).is_none());
         assert!(store.get(source(1), 2).is_some());
     }
@@ -191,5 +219,23 @@ mod tests {
         assert_eq!(numbers(0), [5, 6, 8]);
         assert!(numbers(9).is_empty() && numbers(1 << 40).is_empty());
         assert_eq!(store.newest().map(|packet| packet.header.sequence), Some(8));
+    }
+
+    #[test]
+    fn a_key_frame_of_parameter_sets_and_slices_begins_with_its_first_packet() {
+        let (mut store, now) = (PacketStore::default(), Instant::now());
+        let at = |sequence, timestamp| {
+            let mut packet = packet(now, 1, sequence, true, 10);
+            packet.header.timestamp = timestamp;
+            packet
+        };
+        let begin = |store: &PacketStore| store.newest_keyframe().map(|packet| packet.header.sequence);
+        for sequence in [11, 10, 12] {
+            store.insert(at(sequence, 3_000));
+        }
+        assert_eq!(begin(&store), Some(10));
+        store.insert(at(20, 6_000));
+        store.insert(at(13, 3_000));
+        assert_eq!(begin(&store), Some(20), "a late slice of the older one changes nothing");
     }
 }

@@ -30,6 +30,8 @@ pub struct Stream {
     pending: Vec<MediaPacket>,
     /// The viewer that is served first next time, so that nobody is always last.
     first_viewer: usize,
+    /// It is in [`Streams::busy`].
+    is_busy: bool,
     /// `viewers`, `stores` and `pending` are with the fan-out.
     serving: bool,
 }
@@ -48,6 +50,8 @@ impl Stream {
         let epoch = header.source.epoch;
         if self.epoch.is_none_or(|newest| epoch > newest) {
             (self.epoch, self.live_since) = (Some(epoch), Some(header.received));
+            // Nobody is shown the pictures of the one before.
+            self.stores = Stores::default();
         }
         self.epoch == Some(epoch)
     }
@@ -90,7 +94,7 @@ pub enum Pushed {
 #[derive(Debug, Default)]
 pub struct Streams {
     by_id: HashMap<StreamId, Stream>,
-    /// Streams with pending packets.
+    /// Streams whose viewers have something to be sent.
     pub busy: Vec<StreamId>,
 }
 
@@ -127,17 +131,36 @@ impl Streams {
         if !stream.stores[packet.header.kind() as usize].insert(packet.clone()) {
             return Pushed::TooLate;
         }
-        if stream.pending.is_empty() {
+        stream.pending.push(packet);
+        self.mark_busy(id);
+        Pushed::Queued
+    }
+
+    /// The stream's viewers have something to be sent in this turn.
+    pub fn mark_busy(&mut self, id: StreamId) {
+        if let Some(stream) = self.by_id.get_mut(&id)
+            && !std::mem::replace(&mut stream.is_busy, true)
+        {
             self.busy.push(id);
         }
-        stream.pending.push(packet);
-        Pushed::Queued
+    }
+
+    /// Keeps a packet from before this worker had viewers; they start with it.
+    pub fn keep_earlier(&mut self, packet: MediaPacket) -> Pushed {
+        let id = packet.header.stream;
+        let stream = self.by_id.entry(id).or_default();
+        if !stream.accepts(&packet.header) {
+            return Pushed::Superseded;
+        }
+        let kept = stream.stores[packet.header.kind() as usize].insert(packet);
+        self.mark_busy(id);
+        if kept { Pushed::Queued } else { Pushed::TooLate }
     }
 
     /// Lends the stream's packets and viewers to the fan-out.
     pub fn begin_serving(&mut self, id: StreamId) -> Option<Serving> {
         let stream = self.by_id.get_mut(&id)?;
-        stream.serving = true;
+        (stream.serving, stream.is_busy) = (true, false);
         let viewers = std::mem::take(&mut stream.viewers);
         let first = stream.first_viewer.checked_rem(viewers.len()).unwrap_or(0);
         stream.first_viewer = first + 1;

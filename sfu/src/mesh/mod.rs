@@ -47,16 +47,23 @@ impl WorkerSet {
 #[derive(Debug, Clone, Copy)]
 pub struct MeshPacket {
     header: PacketHeader,
+    /// From before the worker had viewers: they start with it.
+    pub is_earlier: bool,
     payload_bytes: u16,
     payload: [u8; PAYLOAD_BYTES_MAX],
 }
 
 impl MeshPacket {
     /// Copies `packet`, or `None` if its payload is longer than [`PAYLOAD_BYTES_MAX`].
-    pub fn copy_of(packet: &MediaPacket) -> Option<MeshPacket> {
+    pub fn copy_of(packet: &MediaPacket, is_earlier: bool) -> Option<MeshPacket> {
         let mut payload = [0; PAYLOAD_BYTES_MAX];
         payload.get_mut(..packet.payload.len())?.copy_from_slice(&packet.payload);
-        Some(MeshPacket { header: packet.header, payload_bytes: packet.payload.len() as u16, payload })
+        Some(MeshPacket {
+            header: packet.header,
+            is_earlier,
+            payload_bytes: packet.payload.len() as u16,
+            payload,
+        })
     }
 
     /// The packet for this worker's viewers.

@@ -8,7 +8,7 @@ use sfu::core::demux::DatagramKind;
 use sfu::core::forwarder::Forwarder;
 use sfu::core::identity::Identity;
 use sfu::core::ntp::NtpClock;
-use sfu::core::outbox::{SessionEvent, Transmit};
+use sfu::core::outbox::{Crossing, SessionEvent, Transmit};
 use sfu::core::plan::{DtlsRole, RemoteTransport, Role, SessionPlan};
 use sfu::mesh::{MeshPacket, WorkerSet};
 use sfu::stats::{DropReason, WorkerSnapshot};
@@ -334,9 +334,11 @@ impl World {
     fn mesh(&mut self) {
         for from in 0..self.workers.len() {
             let packets: Vec<_> = self.workers[from].out.packets.drain(..).collect();
-            for (to, packet) in packets {
-                let copy = MeshPacket::copy_of(&packet).unwrap();
-                to.iter().for_each(|to| self.workers[usize::from(to.0)].handle_packet(copy.to_packet()));
+            for Crossing { to, packet, is_earlier } in packets {
+                let copy = MeshPacket::copy_of(&packet, is_earlier).unwrap();
+                for to in to.iter() {
+                    self.workers[usize::from(to.0)].handle_packet(copy.to_packet(), copy.is_earlier);
+                }
             }
             if self.signals_held {
                 continue;

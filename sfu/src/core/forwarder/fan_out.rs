@@ -4,23 +4,31 @@ use super::Forwarder;
 use crate::control::protocol::{EndReason, WorkerIndex};
 use crate::core::codec::MediaKind;
 use crate::core::egress::Trains;
+use crate::core::outbox::Crossing;
 use crate::core::packet::MediaPacket;
 use crate::core::plan::StreamId;
 use crate::core::session::RoleState;
 use crate::core::streams::Serving;
 use crate::mesh::{Signal, WorkerSet};
 use crate::stats::DropReason;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Packets that a worker with its first viewer is sent at once: half of what may wait for it, and 5 s of 2.5 Mbit/s.
-const GROUP_PACKETS_MAX: usize = crate::mesh::PACKETS_MAX / 2;
+pub const GROUP_PACKETS_MAX: usize = crate::mesh::PACKETS_MAX / 2;
+
+/// Payload bytes that viewers who catch up are sent in one turn, all together: some 4 ms of work, a tenth of a frame's time.
+const CATCH_UP_BYTES_PER_TURN: usize = 8 << 20;
+/// Viewers who catch up are sent something so often at least.
+const CATCH_UP_INTERVAL: Duration = Duration::from_millis(10);
 
 impl Forwarder {
-    /// A packet came from another worker.
-    pub fn handle_packet(&mut self, packet: MediaPacket) {
+    /// A packet came from another worker; an earlier one is from before this worker had viewers.
+    pub fn handle_packet(&mut self, packet: MediaPacket, is_earlier: bool) {
         // One that was on its way when the last viewer left is nobody's.
-        if self.streams.get_mut(packet.header.stream).is_some_and(|stream| !stream.viewers.is_empty()) {
-            self.keep(packet);
+        if self.streams.get(packet.header.stream).is_some_and(|stream| !stream.viewers.is_empty()) {
+            let pushed =
+                if is_earlier { self.streams.keep_earlier(packet) } else { self.streams.push(packet) };
+            self.count_refused(pushed);
         }
     }
 
@@ -58,25 +66,33 @@ impl Forwarder {
         let store = &found.stores[MediaKind::Video as usize];
         let Some(keyframe) = store.newest_keyframe() else { return false };
         let group = store.since(keyframe.header.sequence);
-        if group.clone().nth(GROUP_PACKETS_MAX).is_some() {
+        let room = GROUP_PACKETS_MAX.saturating_sub(self.out.packets.len());
+        if group.clone().nth(room).is_some() {
             return false;
         }
         let mut only = WorkerSet::default();
         only.insert(to);
-        self.out.packets.extend(group.map(|packet| (only, packet.clone())));
+        let crossing = |packet: &MediaPacket| Crossing { to: only, packet: packet.clone(), is_earlier: true };
+        self.out.packets.extend(group.map(crossing));
         true
     }
 
     /// Sends the packets of this turn to their viewers, then what viewers asked to have again.
     pub fn fan_out(&mut self, now: Instant, trains: &mut dyn Trains) {
+        self.resume_catching_up(now);
+        self.catch_up_bytes = CATCH_UP_BYTES_PER_TURN;
         let mut busy = std::mem::take(&mut self.streams.busy);
         for id in busy.drain(..) {
             let Some(serving) = self.streams.begin_serving(id) else { continue };
+            self.wants_turn = false;
             for slot in serving.viewers() {
                 self.caught(slot, |core| core.serve(now, slot, &serving, trains));
             }
             if serving.viewers().next().is_some() {
                 self.forwarded.extend(serving.packets.iter().map(|packet| packet.header.received));
+            }
+            if self.wants_turn {
+                self.to_catch_up.push(id);
             }
             let sessions = &self.sessions;
             let lives = |slot: &usize| {
@@ -84,12 +100,25 @@ impl Forwarder {
             };
             if self.streams.end_serving(serving, lives) {
                 self.broadcast(Signal::Unsubscribe(id));
-                self.streams.tidy(id);
             }
+            self.streams.tidy(id);
         }
         self.streams.busy = busy;
+        if !self.to_catch_up.is_empty() && self.catch_up_at.is_none() {
+            self.catch_up_at = Some(now + CATCH_UP_INTERVAL);
+        }
         for slot in std::mem::take(&mut self.to_retransmit) {
             self.caught(slot, |core| core.retransmit(now, slot, trains));
+        }
+    }
+
+    /// Viewers who catch up or wait do so also when no packet comes.
+    fn resume_catching_up(&mut self, now: Instant) {
+        if self.catch_up_at.is_some_and(|at| at <= now) {
+            self.catch_up_at = None;
+            for id in self.to_catch_up.drain(..) {
+                self.streams.mark_busy(id);
+            }
         }
     }
 
@@ -97,7 +126,10 @@ impl Forwarder {
         let Some(Some(viewer)) = self.viewers.get_mut(slot) else { return };
         let (mut packets, mut awaiting) = (&serving.packets, 0);
         if !viewer.is_live(&serving.stores) {
-            awaiting = viewer.gather(now, &serving.stores, packets, &mut self.gathered);
+            let bytes = &mut self.catch_up_bytes;
+            let gathered = viewer.gather(now, &serving.stores, packets, bytes, &mut self.gathered);
+            awaiting = gathered.withheld;
+            self.wants_turn |= gathered.wants_turn;
             packets = &self.gathered;
         }
         self.outgoing.clear();

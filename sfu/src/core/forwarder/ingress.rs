@@ -3,7 +3,7 @@
 use super::Forwarder;
 use crate::core::demux::{self, DatagramKind};
 use crate::core::extensions::PassThrough;
-use crate::core::outbox::SessionEvent;
+use crate::core::outbox::{Crossing, SessionEvent};
 use crate::core::packet::MediaPacket;
 use crate::core::publisher::Published;
 use crate::core::session::{RoleState, Session};
@@ -134,18 +134,22 @@ impl Forwarder {
         let subscribers =
             self.streams.get_mut(packet.header.stream).map(|stream| stream.subscribers).unwrap_or_default();
         if self.keep(packet.clone()) && !subscribers.is_empty() {
-            self.out.packets.push((subscribers, packet));
+            self.out.packets.push(Crossing { to: subscribers, packet, is_earlier: false });
         }
     }
 
     /// Keeps a packet for this worker's viewers; false if they are not to have it.
-    pub(super) fn keep(&mut self, packet: MediaPacket) -> bool {
+    fn keep(&mut self, packet: MediaPacket) -> bool {
         let pushed = self.streams.push(packet);
+        self.count_refused(pushed);
+        pushed == Pushed::Queued
+    }
+
+    pub(super) fn count_refused(&mut self, pushed: Pushed) {
         match pushed {
             Pushed::Queued => {}
             Pushed::Superseded => self.meters.dropped(DropReason::Superseded, 1),
             Pushed::TooLate => self.meters.dropped(DropReason::TooLate, 1),
         }
-        pushed == Pushed::Queued
     }
 }

@@ -7,6 +7,8 @@ mod fan_out;
 mod feedback;
 mod ingress;
 
+pub use fan_out::GROUP_PACKETS_MAX;
+
 use crate::config::SESSIONS_MAX;
 use crate::control::protocol::{CreateError, Created, EndReason, RequestId, SessionId, WorkerIndex};
 use crate::core::codec::MediaKind;
@@ -18,11 +20,12 @@ use crate::core::ntp::NtpClock;
 use crate::core::outbox::{Outbox, SessionEvent, Transmit};
 use crate::core::packet::MediaPacket;
 use crate::core::peer::{Drained, Local};
-use crate::core::plan::{Role, SessionPlan};
+use crate::core::plan::{Role, SessionPlan, StreamId};
 use crate::core::session::{DISCONNECTED_TIMEOUT, Life, RoleState, Session};
 use crate::core::srtp::MasterKeys;
 use crate::core::streams::Streams;
-use crate::core::viewer::{Outgoing, Viewer};
+use crate::core::track::Outgoing;
+use crate::core::viewer::Viewer;
 use crate::mesh::{Signal, WorkerSet};
 use crate::stats::{DropReason, JoinPhase, WorkerSnapshot};
 use slab::Slab;
@@ -63,6 +66,13 @@ pub struct Forwarder {
     outgoing: Vec<Outgoing>,
     /// The packets of a viewer who is not sent those of the turn.
     gathered: Vec<MediaPacket>,
+    /// Streams of which a viewer has more to be sent than one turn allows, and when they go on.
+    to_catch_up: Vec<StreamId>,
+    catch_up_at: Option<Instant>,
+    /// What is left for such viewers in this turn.
+    catch_up_bytes: usize,
+    /// The stream at hand has such a viewer.
+    wants_turn: bool,
     /// A viewer's RTCP in clear.
     rtcp: Vec<u8>,
     closing: bool,
@@ -102,6 +112,10 @@ impl Forwarder {
             to_retransmit: Vec::new(),
             outgoing: Vec::new(),
             gathered: Vec::new(),
+            to_catch_up: Vec::new(),
+            catch_up_at: None,
+            catch_up_bytes: 0,
+            wants_turn: false,
             rtcp: Vec::new(),
             closing: false,
             out: Outbox::default(),
@@ -184,9 +198,10 @@ impl Forwarder {
         });
     }
 
-    /// When [`Forwarder::handle_timeout`] is due.
+    /// When the next turn is due.
     pub fn deadline(&self) -> Option<Instant> {
-        self.timers.peek().map(|Reverse((at, ..))| *at)
+        let timers = self.timers.peek().map(|Reverse((at, ..))| *at);
+        [timers, self.catch_up_at].into_iter().flatten().min()
     }
 
     /// Runs what is due, at most `limit` sessions; the rest stays due.
@@ -340,7 +355,7 @@ impl Forwarder {
 
     /// A connected viewer takes its place among the stream's viewers.
     fn seat(&mut self, now: Instant, slot: usize) {
-        let Some(viewer) = self.new_viewer(slot) else {
+        let Some(viewer) = self.new_viewer(now, slot) else {
             return self.close(now, slot, EndReason::DtlsFailed);
         };
         let Some(session) = self.sessions.get(slot) else { return };
@@ -354,6 +369,7 @@ impl Forwarder {
         entry.viewers.push(slot);
         let is_first = entry.viewers.len() == 1;
         let may_start = entry.stores[MediaKind::Video as usize].newest_keyframe().is_some();
+        self.streams.mark_busy(stream);
         if is_first {
             // The worker that has the publisher answers with a group of pictures or asks for a key frame.
             self.broadcast(Signal::Subscribe(stream));
@@ -364,7 +380,7 @@ impl Forwarder {
     }
 
     /// `None` if DTLS chose an SRTP profile that is not ours.
-    fn new_viewer(&mut self, slot: usize) -> Option<Viewer> {
+    fn new_viewer(&mut self, now: Instant, slot: usize) -> Option<Viewer> {
         let session = self.sessions.get_mut(slot)?;
         let keys = session.keys.take()?;
         let crypto = self.identity.provider.srtp_provider;
@@ -374,7 +390,7 @@ impl Forwarder {
             random(&mut bytes);
             u16::from_be_bytes(bytes)
         };
-        Viewer::new(session.created, &session.plan, (&keys, crypto), session.path?, first_sequence)
+        Viewer::new((session.created, now), &session.plan, (&keys, crypto), session.path?, first_sequence)
     }
 
     /// Takes a session out of its stream.

@@ -1,0 +1,303 @@
+//! One m-section of a viewer: how it stands to its source, and the numbers under which it is sent packets.
+
+use super::codec::{Codec, MediaKind};
+use super::extensions::ExtensionIds;
+use super::header::HeaderWriter;
+use super::packet::{MediaPacket, PacketHeader};
+use super::plan::{MediaSection, Payload, PayloadType, SessionPlan, Ssrc};
+use super::rewrite::RtpRewriter;
+use super::store::PacketStore;
+use crate::control::protocol::PUBLISHER_SILENT_SECONDS;
+use std::time::{Duration, Instant};
+
+/// A key frame that is not older than this is where a new viewer starts; else the publisher is asked for one.
+const FRESH_KEYFRAME: Duration = Duration::from_secs(1);
+/// A publisher that was asked and has not sent one for so long does not listen, as OBS does not. Then the newest is good enough.
+const KEYFRAME_PATIENCE: Duration = Duration::from_millis(500);
+/// A publisher that has sent nothing for so long has ended, and its last pictures are nobody's.
+const SILENT_AFTER: Duration = Duration::from_secs(PUBLISHER_SILENT_SECONDS);
+/// A viewer who catches up is sent so much at once, and then so much a second: 32 Mbit/s, several times what is published, and
+/// what the links of viewers carry.
+const CATCH_UP_BURST: usize = 64 << 10;
+const CATCH_UP_BYTES_PER_SECOND: u128 = 4 << 20;
+
+/// One of the viewer's m-sections.
+pub struct Track {
+    /// What was negotiated.
+    pub section: Box<MediaSection>,
+    /// The SSRC of its packets.
+    pub ssrc: Ssrc,
+    /// The SSRC of retransmissions.
+    pub rtx: Option<Ssrc>,
+    /// Makes its headers.
+    pub header: HeaderWriter,
+    allow_mixed: bool,
+    /// A receiver report has named the SSRC, so packets need not name the section.
+    heard: bool,
+    /// The published codec and the payload under which this viewer receives it.
+    payload: Option<(Codec, Payload)>,
+    rewriter: RtpRewriter,
+    phase: Phase,
+    rtx_sequence: u64,
+    /// Packets sent under `ssrc`, retransmissions not counted.
+    pub packets_sent: u64,
+    /// Their payload bytes.
+    pub octets_sent: u64,
+    /// The newest packet sent: its timestamp as sent, when its media was captured, and the rate of the clock.
+    newest: Option<(u32, Instant, u32)>,
+}
+
+/// How a track stands to its source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Nothing can be decoded before the next key frame.
+    AwaitingKeyframe {
+        /// Since then.
+        since: Instant,
+    },
+    /// The store's packets from this sequence number on are sent, a part each turn.
+    CatchingUp {
+        /// The next.
+        from: u64,
+        /// When the last part left.
+        at: Option<Instant>,
+    },
+    /// Each packet is sent when it comes.
+    Live,
+}
+
+/// A packet on its way to a viewer.
+#[derive(Debug, Clone, Copy)]
+pub struct Outgoing {
+    /// Its place among the packets of the turn.
+    pub packet: usize,
+    /// As this viewer offered it.
+    pub payload: Payload,
+    /// Extended, as sent the first time.
+    pub sequence: u64,
+    /// As sent.
+    pub timestamp: u32,
+    /// Why it is sent.
+    pub occasion: Occasion,
+}
+
+/// The first time, or again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    /// The first time.
+    First,
+    /// Again, under its own number.
+    Again,
+    /// Again, as the packet of the RTX stream with this extended sequence number (RFC 4588).
+    Rtx(PayloadType, u64),
+}
+
+impl Outgoing {
+    /// Payload type and sequence number in the RTX stream.
+    pub fn rtx(&self) -> Option<(PayloadType, u64)> {
+        match self.occasion {
+            Occasion::Rtx(pt, sequence) => Some((pt, sequence)),
+            Occasion::First | Occasion::Again => None,
+        }
+    }
+}
+
+/// What became of a packet.
+pub enum Numbered {
+    /// It goes out.
+    Out(Outgoing),
+    /// It is from before the switch to this source.
+    TooOld,
+    /// The viewer offered no payload type that plays the codec.
+    CodecMismatch,
+}
+
+impl Track {
+    /// A track that has been sent nothing. `None` if the section has no SSRC.
+    pub fn new(
+        now: Instant,
+        plan: &SessionPlan,
+        section: &MediaSection,
+        first_sequence: &mut impl FnMut() -> u16,
+    ) -> Option<Track> {
+        let pair = section.ssrcs.first()?;
+        Some(Track {
+            section: Box::new(section.clone()),
+            ssrc: pair.media,
+            rtx: pair.rtx,
+            header: HeaderWriter::new(ExtensionIds::default(), b"", false),
+            allow_mixed: plan.extmap_allow_mixed,
+            heard: false,
+            payload: None,
+            rewriter: RtpRewriter::new(first_sequence()),
+            phase: match section.kind {
+                MediaKind::Audio => Phase::Live,
+                MediaKind::Video => Phase::AwaitingKeyframe { since: now },
+            },
+            rtx_sequence: u64::from(first_sequence() & 0x7fff),
+            packets_sent: 0,
+            octets_sent: 0,
+            newest: None,
+        })
+    }
+
+    /// The RTP timestamp of what is captured at `now`, once something has been sent.
+    pub fn timestamp_at(&self, now: Instant) -> Option<u32> {
+        let (timestamp, captured, clock_rate) = self.newest?;
+        let since = now.saturating_duration_since(captured).as_micros();
+        Some(timestamp.wrapping_add((since * u128::from(clock_rate) / 1_000_000) as u32))
+    }
+
+    /// Whether every packet of `store` is sent when it comes.
+    pub fn is_live(&self, store: &PacketStore) -> bool {
+        store.source().is_none() || (self.phase == Phase::Live && self.rewriter.source() == store.source())
+    }
+
+    /// Whether nothing of video can be sent before a key frame is at hand.
+    pub fn awaits_keyframe(&self) -> bool {
+        matches!(self.phase, Phase::AwaitingKeyframe { .. })
+    }
+
+    /// Whether the viewer is sent more of what the store has already, if it is given another turn.
+    pub fn wants_turn(&self, now: Instant, store: &PacketStore) -> bool {
+        match self.phase {
+            Phase::Live => false,
+            Phase::CatchingUp { .. } => true,
+            Phase::AwaitingKeyframe { .. } => store.newest_keyframe().is_some() && is_heard(now, store),
+        }
+    }
+
+    /// Begins to catch up if there is a key frame to begin with; true if it does so now.
+    pub fn find_start(&mut self, now: Instant, store: &PacketStore) -> bool {
+        if self.rewriter.source() != store.source() && !matches!(self.phase, Phase::AwaitingKeyframe { .. }) {
+            self.phase = Phase::AwaitingKeyframe { since: now };
+        }
+        let (Some(keyframe), Some(newest)) = (store.newest_keyframe(), store.newest()) else { return false };
+        let begins = match self.phase {
+            Phase::Live => false,
+            // What has come since is a better start than the rest of an old group.
+            Phase::CatchingUp { from, .. } => keyframe.header.sequence > from,
+            Phase::AwaitingKeyframe { since } => {
+                let age = now.saturating_duration_since(keyframe.header.received);
+                let waited = now.saturating_duration_since(since);
+                is_heard(now, store) && (age <= FRESH_KEYFRAME || waited >= KEYFRAME_PATIENCE)
+            }
+        };
+        if begins {
+            self.rewriter.switch(&keyframe.header, &newest.header, now);
+            self.phase = Phase::CatchingUp { from: keyframe.header.sequence, at: None };
+            self.note_newest(&newest.header);
+        }
+        begins
+    }
+
+    /// Adds to `packets` what this turn allows of the way to the store's newest packet, at most `bytes_left` bytes.
+    pub fn catch_up(
+        &mut self,
+        now: Instant,
+        store: &PacketStore,
+        bytes_left: &mut usize,
+        packets: &mut Vec<MediaPacket>,
+    ) {
+        let Phase::CatchingUp { from, at } = self.phase else { return };
+        let since = at.map_or(Duration::MAX, |at| now.saturating_duration_since(at));
+        let earned = since.as_micros().saturating_mul(CATCH_UP_BYTES_PER_SECOND) / 1_000_000;
+        let allowed = earned.min(CATCH_UP_BURST as u128) as usize;
+        let mut room = allowed.min(*bytes_left);
+        for packet in store.since(from) {
+            let bytes = packet.payload.len();
+            if bytes > room {
+                let at = if packet.header.sequence == from { at } else { Some(now) };
+                self.phase = Phase::CatchingUp { from: packet.header.sequence, at };
+                return;
+            }
+            room -= bytes;
+            *bytes_left -= bytes;
+            packets.push(packet.clone());
+        }
+        self.phase = Phase::Live;
+    }
+
+    /// Notes what the RTP clock shows, for sender reports; what is sent to catch up says nothing about it.
+    fn note_newest(&mut self, header: &PacketHeader) {
+        if self.newest.is_some_and(|(_, captured, _)| captured > header.captured) {
+            return;
+        }
+        if let Some((_, timestamp)) = self.rewriter.rewritten(header.sequence, header.timestamp) {
+            self.newest = Some((timestamp, header.captured, header.source.codec.clock_rate()));
+        }
+    }
+
+    /// Numbers a packet that is sent for the first time.
+    pub fn number(&mut self, now: Instant, index: usize, packet: &MediaPacket) -> Numbered {
+        let header = &packet.header;
+        let Some(payload) = self.payload_for(header.source.codec) else { return Numbered::CodecMismatch };
+        if self.rewriter.source() != Some(header.source) {
+            self.rewriter.switch(header, header, now);
+        }
+        let Some((sequence, timestamp)) = self.rewriter.rewrite(header.sequence, header.timestamp, now)
+        else {
+            return Numbered::TooOld;
+        };
+        self.note_newest(header);
+        Numbered::Out(Outgoing { packet: index, payload, sequence, timestamp, occasion: Occasion::First })
+    }
+
+    fn payload_for(&mut self, codec: Codec) -> Option<Payload> {
+        match self.payload {
+            Some((known, payload)) if known == codec => Some(payload),
+            _ => {
+                let offered = *self.section.payload_for(codec)?;
+                let payload = Payload { rtx: offered.rtx.filter(|_| self.rtx.is_some()), ..offered };
+                self.payload = Some((codec, payload));
+                self.set_header();
+                Some(payload)
+            }
+        }
+    }
+
+    /// A receiver report has named the SSRC.
+    pub fn heard(&mut self) {
+        if !std::mem::replace(&mut self.heard, true) {
+            self.set_header();
+        }
+    }
+
+    /// The header follows from what was negotiated, and from how a lost packet is sent again.
+    fn set_header(&mut self) {
+        let ids = ExtensionIds::of(&self.section);
+        let mid = self.section.mid.as_bytes();
+        let exact = self.payload.is_some_and(|(_, payload)| payload.repeats_exactly());
+        self.header = match (exact, self.heard) {
+            (true, _) => HeaderWriter::new(ids.without_times(), mid, self.allow_mixed),
+            (false, false) => HeaderWriter::new(ids, mid, self.allow_mixed),
+            (false, true) => HeaderWriter::new(ids, b"", self.allow_mixed),
+        };
+    }
+
+    /// Finds a packet again that was sent under this sequence number.
+    pub fn sent_as<'a>(&self, sequence: u16, store: &'a PacketStore) -> Option<&'a MediaPacket> {
+        store.get(self.rewriter.source()?, self.rewriter.source_sequence(sequence)?)
+    }
+
+    /// Numbers a packet that is sent again. `None` if the viewer did not negotiate to be sent anything again.
+    pub fn number_again(&mut self, index: usize, packet: &MediaPacket) -> Option<Outgoing> {
+        let header = &packet.header;
+        let (_, payload) = self.payload.filter(|(codec, _)| *codec == header.source.codec)?;
+        let (sequence, timestamp) = self.rewriter.rewritten(header.sequence, header.timestamp)?;
+        let occasion = match payload.rtx {
+            Some(pt) => {
+                self.rtx_sequence += 1;
+                Occasion::Rtx(pt, self.rtx_sequence)
+            }
+            None if payload.repeats_exactly() => Occasion::Again,
+            None => return None,
+        };
+        Some(Outgoing { packet: index, payload, sequence, timestamp, occasion })
+    }
+}
+
+/// Whether the publisher still sends.
+fn is_heard(now: Instant, store: &PacketStore) -> bool {
+    store.newest().is_some_and(|newest| now.saturating_duration_since(newest.header.received) < SILENT_AFTER)
+}
