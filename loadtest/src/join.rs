@@ -94,7 +94,7 @@ pub enum Job {
 pub struct Joiners {
     jobs: Sender<Job>,
     threads: Vec<JoinHandle<()>>,
-    /// Jobs that nobody has begun are not begun any more.
+    /// Joins that nobody has begun are not begun any more; sessions are still ended.
     closing: Arc<AtomicBool>,
 }
 
@@ -167,9 +167,6 @@ fn work(entrance: &Entrance, queue: &Mutex<Receiver<Job>>, outcomes: &Sender<Out
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
-        if closing.load(Ordering::Relaxed) {
-            return;
-        }
         let (id, engine) = match job {
             Job::Join(id, engine) => (id, engine),
             Job::End(ending, next) => {
@@ -181,6 +178,9 @@ fn work(entrance: &Entrance, queue: &Mutex<Receiver<Job>>, outcomes: &Sender<Out
                 next
             }
         };
+        if closing.load(Ordering::Relaxed) {
+            continue;
+        }
         let joined = entrance.join(id).map(|peer| engine.tell(Command::Add(Box::new(peer))));
         if let Err(failure) = joined {
             // The receiver is the main thread; if it is gone the program is ending.
