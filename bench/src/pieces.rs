@@ -73,7 +73,7 @@ fn log_receipt() -> impl FnMut() {
 fn rewrite() -> impl FnMut() -> bool {
     let (packet, now) = (inputs::packet(), Instant::now());
     let (mut rewriter, mut sequence) = (RtpRewriter::new(1), 0);
-    rewriter.switch(&packet.header, packet.header.timestamp, now);
+    rewriter.switch(&packet.header, &packet.header, now);
     move || {
         sequence += 1;
         black_box(rewriter.rewrite(black_box(sequence), 0, now)).is_some()
