@@ -1,7 +1,7 @@
 //! A worker: one core, one loop, everything it needs.
 //!
-//! wait → reap → mailbox → mesh in → timers → fan out → hand over. Every phase is bounded; what is left over makes the
-//! next wait return at once.
+//! wait → reap → mailbox → mesh in → timers → mesh out → fan out → hand over. Every phase is bounded; what is left over
+//! makes the next wait return at once.
 
 use crate::control::protocol::{RequestId, SessionId, WorkerIndex};
 use crate::core::egress::{TrainLimits, Trains};
