@@ -4,7 +4,7 @@
 mod plans;
 mod world;
 
-use plans::plan_h264;
+use plans::{MID_ID, RTX_PT, plan_h264};
 use sfu::core::plan::{Epoch, Role, SessionPlan};
 use sfu::stats::DropReason;
 use std::time::Duration;
@@ -205,6 +205,27 @@ fn packets_name_their_section_until_the_receiver_has_reported() {
     let has_extension: Vec<bool> = world.wire(viewer).iter().map(|packet| packet[0] & 0x10 != 0).collect();
     assert!(has_extension[0]);
     assert!(!has_extension[149], "eight bytes saved in each packet");
+}
+
+#[test]
+fn retransmissions_name_their_section_however_late_they_are() {
+    let mut world = World::new(1);
+    let publisher = world.join(0, plan_h264(Role::Publisher, Epoch(1)));
+    let viewer = world.join(0, plan_h264(Role::Viewer, Epoch(0)));
+    world.run(Duration::from_secs(1));
+    publish(&mut world, publisher, 0..150);
+    for frame in 150..210 {
+        world.lose_next_to(viewer, frame % 10 == 7);
+        publish(&mut world, publisher, frame..frame + 1);
+    }
+    world.run(Duration::from_secs(1));
+    assert_eq!((world.lost(), sequences(&mut world, viewer).len()), (6, 210));
+    let (again, first): (Vec<_>, Vec<_>) =
+        world.wire(viewer)[150..].iter().partition(|packet| packet[1] & 0x7f == RTX_PT);
+    assert!(first.iter().all(|packet| packet[0] & 0x10 == 0), "the receiver has heard of the media");
+    assert!(again.len() >= 6, "{} retransmissions", again.len());
+    let mid = [0xbe, 0xde, 0, 1, MID_ID << 4, b'0', 0, 0];
+    assert!(again.iter().all(|packet| packet[0] & 0x10 != 0 && packet[12..20] == mid));
 }
 
 #[test]

@@ -96,18 +96,17 @@ impl Egress<'_> {
 
     fn packet_bytes(&self, packet: &MediaPacket, out: &Outgoing) -> usize {
         let Some(track) = &self.tracks[packet.header.kind() as usize] else { return 0 };
+        let (_, header) = track.stream(out.occasion);
         let rtx = if out.rtx().is_some() { RTX_HEADER_BYTES } else { 0 };
-        track.header.bytes(&packet.header.extensions) + rtx + packet.payload.len() + self.sealer.tag_bytes()
+        header.bytes(&packet.header.extensions) + rtx + packet.payload.len() + self.sealer.tag_bytes()
     }
 
     /// Appends one sealed packet, padded to `pad_to` bytes if it is shorter; false if it could not be sealed.
     fn write(&mut self, buffer: &mut Vec<u8>, packet: &MediaPacket, out: &Outgoing, pad_to: usize) -> bool {
         let Some(track) = &mut self.tracks[packet.header.kind() as usize] else { return false };
         *self.transport_sequence = self.transport_sequence.wrapping_add(1);
-        let (ssrc, index, pt) = match out.rtx() {
-            Some((pt, sequence)) => (track.rtx.unwrap_or(track.ssrc), sequence, pt),
-            None => (track.ssrc, out.sequence, out.payload.pt),
-        };
+        let (pt, index) = out.rtx().unwrap_or((out.payload.pt, out.sequence));
+        let (ssrc, header) = track.stream(out.occasion);
         let fields = Fields {
             second_byte: if packet.header.marker { MARKER | pt.0 } else { pt.0 },
             sequence: index as u16,
@@ -117,8 +116,8 @@ impl Egress<'_> {
             transport_sequence: *self.transport_sequence,
         };
         let start = buffer.len();
-        track.header.write(buffer, &fields, &packet.header.extensions);
-        let header = buffer.len() - start;
+        header.write(buffer, &fields, &packet.header.extensions);
+        let header_bytes = buffer.len() - start;
         if out.rtx().is_some() {
             buffer.extend_from_slice(&(out.sequence as u16).to_be_bytes());
         }
@@ -129,7 +128,7 @@ impl Egress<'_> {
             buffer.resize(buffer.len() + padding - 1, 0);
             buffer.push(padding as u8);
         }
-        if self.sealer.seal(buffer, start, header, ssrc.0, index).is_err() {
+        if self.sealer.seal(buffer, start, header_bytes, ssrc.0, index).is_err() {
             buffer.truncate(start);
             return false;
         }

@@ -27,10 +27,10 @@ pub struct Track {
     pub section: Box<MediaSection>,
     /// The SSRC of its packets.
     pub ssrc: Ssrc,
-    /// The SSRC of retransmissions.
-    pub rtx: Option<Ssrc>,
-    /// Makes its headers.
-    pub header: HeaderWriter,
+    /// Where lost packets are sent again, if the viewer takes them there.
+    pub rtx: Option<RtxStream>,
+    /// Makes the headers of what is sent under `ssrc`.
+    header: HeaderWriter,
     allow_mixed: bool,
     /// A receiver report has named the SSRC, so packets need not name the section.
     heard: bool,
@@ -38,13 +38,23 @@ pub struct Track {
     payload: Option<(Codec, Payload)>,
     rewriter: RtpRewriter,
     phase: Phase,
-    rtx_sequence: u64,
     /// Packets sent under `ssrc`, retransmissions not counted.
     pub packets_sent: u64,
     /// Their payload bytes.
     pub octets_sent: u64,
     /// The newest packet sent: its timestamp as sent, when its media was captured, and the rate of the clock.
     newest: Option<(u32, Instant, u32)>,
+}
+
+/// The retransmissions of a track (RFC 4588).
+pub struct RtxStream {
+    /// Theirs alone.
+    pub ssrc: Ssrc,
+    /// Makes their headers. Each names the section: they are few, and Firefox drops an SSRC that no packet has named with its
+    /// section when packets of another SSRC have, although the answer declares both.
+    header: Box<HeaderWriter>,
+    /// Of the newest, extended.
+    sequence: u64,
 }
 
 /// How a track stands to its source.
@@ -121,11 +131,17 @@ impl Track {
         first_sequence: &mut impl FnMut() -> u16,
     ) -> Option<Track> {
         let pair = section.ssrcs.first()?;
+        let header =
+            HeaderWriter::new(ExtensionIds::of(section), section.mid.as_bytes(), plan.extmap_allow_mixed);
         Some(Track {
             section: Box::new(section.clone()),
             ssrc: pair.media,
-            rtx: pair.rtx,
-            header: HeaderWriter::new(ExtensionIds::default(), b"", false),
+            rtx: pair.rtx.map(|ssrc| RtxStream {
+                ssrc,
+                header: Box::new(header.clone()),
+                sequence: u64::from(first_sequence() & 0x7fff),
+            }),
+            header,
             allow_mixed: plan.extmap_allow_mixed,
             heard: false,
             payload: None,
@@ -134,11 +150,18 @@ impl Track {
                 MediaKind::Audio => Phase::Live,
                 MediaKind::Video => Phase::AwaitingKeyframe { since: now },
             },
-            rtx_sequence: u64::from(first_sequence() & 0x7fff),
             packets_sent: 0,
             octets_sent: 0,
             newest: None,
         })
+    }
+
+    /// The SSRC and the headers of what is sent on this occasion.
+    pub fn stream(&self, occasion: Occasion) -> (Ssrc, &HeaderWriter) {
+        match (occasion, &self.rtx) {
+            (Occasion::Rtx(..), Some(rtx)) => (rtx.ssrc, &rtx.header),
+            _ => (self.ssrc, &self.header),
+        }
     }
 
     /// The RTP timestamp of what is captured at `now`, once something has been sent.
@@ -287,8 +310,9 @@ impl Track {
         let (sequence, timestamp) = self.rewriter.rewritten(header.sequence, header.timestamp)?;
         let occasion = match payload.rtx {
             Some(pt) => {
-                self.rtx_sequence += 1;
-                Occasion::Rtx(pt, self.rtx_sequence)
+                let rtx = self.rtx.as_mut()?;
+                rtx.sequence += 1;
+                Occasion::Rtx(pt, rtx.sequence)
             }
             None if payload.repeats_exactly() => Occasion::Again,
             None => return None,

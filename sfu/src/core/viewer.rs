@@ -91,7 +91,8 @@ impl Viewer {
 
     /// Every SSRC under which it is sent something.
     pub fn ssrcs(&self) -> Vec<Ssrc> {
-        self.tracks().flat_map(|track| [Some(track.ssrc), track.rtx]).flatten().collect()
+        let rtx = |track: &Track| track.rtx.as_ref().map(|rtx| rtx.ssrc);
+        self.tracks().flat_map(|track| [Some(track.ssrc), rtx(track)]).flatten().collect()
     }
 
     /// Whether every packet is sent when it comes. Else [`Viewer::gather`] says what is sent.
