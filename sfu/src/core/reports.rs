@@ -1,6 +1,6 @@
 //! RTCP between us and one viewer: sender reports to it, receiver reports from it (RFC 3550 §6.4).
 
-use super::ntp::{NtpClock, NtpTime};
+use super::ntp::NtpTime;
 use super::plan::{Ssrc, StreamId};
 use super::rtcp::build::{self, Cname};
 use super::rtcp::{ReportBlock, SenderInfo};
@@ -14,6 +14,15 @@ use str0m_proto::crypto::SrtpProvider;
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(2);
 /// A round trip of more than this is a broken report.
 const RTT_MAX: Duration = Duration::from_secs(10);
+
+/// The moment of a turn, on both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn {
+    /// Monotonic.
+    pub now: Instant,
+    /// Wall-clock.
+    pub time: NtpTime,
+}
 
 /// One viewer's RTCP.
 pub struct Reports {
@@ -44,17 +53,16 @@ impl Reports {
     /// Appends a sealed sender report for each track that has sent something; nothing if none has.
     pub fn write<'a>(
         &mut self,
-        now: Instant,
-        clock: &NtpClock,
+        turn: Turn,
         tracks: impl Iterator<Item = &'a Track>,
         buffer: &mut Vec<u8>,
     ) -> Result<(), SealError> {
         let start = buffer.len();
         for track in tracks {
-            let Some(rtp_timestamp) = track.timestamp_at(now) else { continue };
+            let Some(rtp_timestamp) = track.timestamp_at(turn.now) else { continue };
             // Both counts are of 32 bits and turn round.
             let (packets, octets) = (track.packets_sent as u32, track.octets_sent as u32);
-            let info = SenderInfo { ntp: clock.at(now).0, rtp_timestamp, packets, octets };
+            let info = SenderInfo { ntp: turn.time.0, rtp_timestamp, packets, octets };
             build::sender_report(buffer, track.ssrc, &info);
             build::source_description(buffer, track.ssrc, &self.cname);
         }

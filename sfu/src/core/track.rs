@@ -242,7 +242,7 @@ impl Track {
     }
 
     /// Notes what the RTP clock shows, for sender reports; what is sent to catch up says nothing about it.
-    fn note_newest(&mut self, header: &PacketHeader) {
+    pub fn note_newest(&mut self, header: &PacketHeader) {
         if self.newest.is_some_and(|(_, captured, _)| captured > header.captured) {
             return;
         }
@@ -254,15 +254,18 @@ impl Track {
     /// Numbers a packet that is sent for the first time.
     pub fn number(&mut self, now: Instant, index: usize, packet: &MediaPacket) -> Numbered {
         let header = &packet.header;
-        let Some(payload) = self.payload_for(header.source.codec) else { return Numbered::CodecMismatch };
-        if self.rewriter.source() != Some(header.source) {
+        let is_followed = self.rewriter.source() == Some(header.source);
+        let known = self.payload.filter(|_| is_followed).map(|(_, payload)| payload);
+        let Some(payload) = known.or_else(|| self.payload_for(header.source.codec)) else {
+            return Numbered::CodecMismatch;
+        };
+        if !is_followed {
             self.rewriter.switch(header, header, now);
         }
         let Some((sequence, timestamp)) = self.rewriter.rewrite(header.sequence, header.timestamp, now)
         else {
             return Numbered::TooOld;
         };
-        self.note_newest(header);
         Numbered::Out(Outgoing { packet: index, payload, sequence, timestamp, occasion: Occasion::First })
     }
 

@@ -2,10 +2,10 @@
 
 use super::codec::MediaKind;
 use super::egress::{Egress, Sent, Trains};
-use super::ntp::{NtpClock, NtpTime};
+use super::ntp::NtpTime;
 use super::packet::MediaPacket;
 use super::plan::{SessionPlan, Ssrc};
-use super::reports::{REPORT_INTERVAL, Reports};
+use super::reports::{REPORT_INTERVAL, Reports, Turn};
 use super::retransmission::Retransmissions;
 use super::rtcp::ReportBlock;
 use super::srtp::{MasterKeys, RtpSealer};
@@ -136,15 +136,19 @@ impl Viewer {
         // Video first: a shorter audio packet may then ride at the end of its train.
         for kind in [MediaKind::Video, MediaKind::Audio] {
             let Some(track) = &mut self.tracks[kind as usize] else { continue };
-            for (index, packet) in
-                packets.iter().enumerate().filter(|(_, packet)| packet.header.kind() == kind)
-            {
+            let mut newest = None;
+            let of_kind = packets.iter().enumerate().filter(|(_, packet)| packet.header.kind() == kind);
+            for (index, packet) in of_kind {
                 match track.number(now, index, packet) {
-                    Numbered::Out(out) => outgoing.push(out),
+                    Numbered::Out(out) => {
+                        outgoing.push(out);
+                        newest = Some(&packet.header);
+                    }
                     Numbered::TooOld => withheld.too_old += 1,
                     Numbered::CodecMismatch => withheld.codec_mismatch = true,
                 }
             }
+            newest.into_iter().for_each(|header| track.note_newest(header));
         }
         withheld
     }
@@ -195,14 +199,14 @@ impl Viewer {
     }
 
     /// Sends a sender report if one is due.
-    pub fn report(&mut self, now: Instant, clock: &NtpClock, trains: &mut dyn Trains) {
-        if self.next_report.is_some_and(|next| now < next) {
+    pub fn report(&mut self, turn: Turn, trains: &mut dyn Trains) {
+        if self.next_report.is_some_and(|next| turn.now < next) {
             return;
         }
-        self.next_report = Some(now + REPORT_INTERVAL);
+        self.next_report = Some(turn.now + REPORT_INTERVAL);
         let mut buffer = trains.buffer();
         // Without its reports a viewer still plays.
-        if self.reports.write(now, clock, self.tracks.iter().flatten(), &mut buffer).is_ok() {
+        if self.reports.write(turn, self.tracks.iter().flatten(), &mut buffer).is_ok() {
             trains.send(self.path.0, self.path.1, buffer.len(), buffer);
         }
     }

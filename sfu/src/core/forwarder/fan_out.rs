@@ -7,6 +7,7 @@ use crate::core::egress::Trains;
 use crate::core::outbox::Crossing;
 use crate::core::packet::MediaPacket;
 use crate::core::plan::StreamId;
+use crate::core::reports::Turn;
 use crate::core::session::RoleState;
 use crate::core::streams::Serving;
 use crate::mesh::{Signal, WorkerSet};
@@ -81,12 +82,13 @@ impl Forwarder {
     pub fn fan_out(&mut self, now: Instant, trains: &mut dyn Trains) {
         self.resume_catching_up(now);
         self.catch_up_bytes = CATCH_UP_BYTES_PER_TURN;
+        let turn = Turn { now, time: self.clock.at(now) };
         let mut busy = std::mem::take(&mut self.streams.busy);
         for id in busy.drain(..) {
             let Some(serving) = self.streams.begin_serving(id) else { continue };
             self.wants_turn = false;
             for slot in serving.viewers() {
-                self.caught(slot, |core| core.serve(now, slot, &serving, trains));
+                self.caught(slot, |core| core.serve(turn, slot, &serving, trains));
             }
             if serving.viewers().next().is_some() {
                 self.forwarded.extend(serving.packets.iter().map(|packet| packet.header.received));
@@ -108,7 +110,7 @@ impl Forwarder {
             self.catch_up_at = Some(now + CATCH_UP_INTERVAL);
         }
         for slot in std::mem::take(&mut self.to_retransmit) {
-            self.caught(slot, |core| core.retransmit(now, slot, trains));
+            self.caught(slot, |core| core.retransmit(turn, slot, trains));
         }
     }
 
@@ -122,7 +124,8 @@ impl Forwarder {
         }
     }
 
-    fn serve(&mut self, now: Instant, slot: usize, serving: &Serving, trains: &mut dyn Trains) {
+    fn serve(&mut self, turn: Turn, slot: usize, serving: &Serving, trains: &mut dyn Trains) {
+        let now = turn.now;
         let Some(Some(viewer)) = self.viewers.get_mut(slot) else { return };
         let (mut packets, mut awaiting) = (&serving.packets, 0);
         if !viewer.is_live(&serving.stores) {
@@ -135,18 +138,20 @@ impl Forwarder {
         self.outgoing.clear();
         let withheld = viewer.number(now, packets, &mut self.outgoing);
         if !self.outgoing.is_empty() {
-            let sent = viewer.send(self.clock.at(now), packets, &self.outgoing, trains);
+            let sent = viewer.send(turn.time, packets, &self.outgoing, trains);
             viewer.retransmissions.earn(sent.bytes as usize);
-            viewer.report(now, &self.clock, trains);
+            viewer.report(turn, trains);
             self.meters.sent(sent);
-            // A viewer who came first waits for the publisher, which is no delay of ours.
-            let after = now.saturating_duration_since(viewer.created.max(serving.live_since.unwrap_or(now)));
             for phase in viewer.phases_reached(packets, &self.outgoing) {
-                self.meters.joined(phase, after);
+                // A viewer who came first waits for the publisher, which is no delay of ours.
+                let since = viewer.created.max(serving.live_since.unwrap_or(now));
+                self.meters.joined(phase, now.saturating_duration_since(since));
             }
         }
-        self.meters.dropped(DropReason::AwaitingKeyframe, awaiting);
-        self.meters.dropped(DropReason::TooLate, withheld.too_old);
+        if awaiting + withheld.too_old > 0 {
+            self.meters.dropped(DropReason::AwaitingKeyframe, awaiting);
+            self.meters.dropped(DropReason::TooLate, withheld.too_old);
+        }
         if withheld.codec_mismatch {
             self.close(now, slot, EndReason::CodecMismatch);
         } else if awaiting > 0 {
@@ -155,7 +160,7 @@ impl Forwarder {
     }
 
     /// Sends a viewer again what it asked for.
-    fn retransmit(&mut self, now: Instant, slot: usize, trains: &mut dyn Trains) {
+    fn retransmit(&mut self, turn: Turn, slot: usize, trains: &mut dyn Trains) {
         let Some(Some(viewer)) = self.viewers.get_mut(slot) else { return };
         let Some(stream) = self.sessions.get(slot).and_then(|session| self.streams.get(session.plan.stream))
         else {
@@ -167,7 +172,7 @@ impl Forwarder {
             viewer.number_again(&stream.stores, &mut self.gathered, &mut self.outgoing);
         self.meters.dropped(DropReason::RetransmissionExpired, expired);
         self.meters.dropped(DropReason::RetransmissionBudget, beyond_budget);
-        let sent = viewer.send(self.clock.at(now), &self.gathered, &self.outgoing, trains);
+        let sent = viewer.send(turn.time, &self.gathered, &self.outgoing, trains);
         self.meters.sent(sent);
         self.meters.counters.retransmitted_packets += sent.packets;
     }
