@@ -13,8 +13,6 @@ use std::net::SocketAddr;
 /// Padding that a packet is given to make it as long as its neighbours. Encoders cut a frame into packets that differ by a byte
 /// or two; more would cost more on the wire than a train saves.
 const PADDING_MAX: usize = 16;
-/// The original sequence number in front of a retransmitted payload (RFC 4588 §4).
-const RTX_HEADER_BYTES: usize = 2;
 /// Marker bit in a header's second byte, padding bit in its first (RFC 3550 §5.1).
 const MARKER: u8 = 0x80;
 const PADDING: u8 = 0x20;
@@ -73,10 +71,10 @@ impl Egress<'_> {
     ) -> Sent {
         let (limits, mut sent) = (trains.limits(), Sent::default());
         // A packet that is sent again bit by bit must not have been padded to the length of its neighbours.
-        let exact = outgoing.iter().any(|out| out.payload.repeats_exactly());
+        let exact = self.tracks.iter().flatten().any(Track::repeats_exactly);
         let padding_max = if exact { 0 } else { PADDING_MAX };
         while !outgoing.is_empty() {
-            let sizes = outgoing.iter().map(|out| self.packet_bytes(&packets[out.packet], out));
+            let sizes = outgoing.iter().map(|out| out.bytes + self.sealer.tag_bytes());
             let train = Train::of(sizes, padding_max, limits);
             let (members, rest) = outgoing.split_at(train.packets);
             outgoing = rest;
@@ -94,18 +92,11 @@ impl Egress<'_> {
         sent
     }
 
-    fn packet_bytes(&self, packet: &MediaPacket, out: &Outgoing) -> usize {
-        let Some(track) = &self.tracks[packet.header.kind() as usize] else { return 0 };
-        let (_, header) = track.stream(out.occasion);
-        let rtx = if out.rtx().is_some() { RTX_HEADER_BYTES } else { 0 };
-        header.bytes(&packet.header.extensions) + rtx + packet.payload.len() + self.sealer.tag_bytes()
-    }
-
     /// Appends one sealed packet, padded to `pad_to` bytes if it is shorter; false if it could not be sealed.
     fn write(&mut self, buffer: &mut Vec<u8>, packet: &MediaPacket, out: &Outgoing, pad_to: usize) -> bool {
         let Some(track) = &mut self.tracks[packet.header.kind() as usize] else { return false };
         *self.transport_sequence = self.transport_sequence.wrapping_add(1);
-        let (pt, index) = out.rtx().unwrap_or((out.payload.pt, out.sequence));
+        let (pt, index) = out.rtx().unwrap_or((out.pt, out.sequence));
         let (ssrc, header) = track.stream(out.occasion);
         let fields = Fields {
             second_byte: if packet.header.marker { MARKER | pt.0 } else { pt.0 },

@@ -81,13 +81,18 @@ impl HeaderWriter {
     /// Appends a header.
     #[inline]
     pub fn write(&self, buffer: &mut Vec<u8>, fields: &Fields, passing: &PassThrough) {
-        let mut header = self.template;
+        let start = buffer.len();
+        // A copy of known length needs no call; what is behind the header goes again.
+        buffer.extend_from_slice(&self.template);
+        // Filled in where it will be read: reading a copy back so soon would wait for these small writes.
+        let header = &mut buffer[start..start + TEMPLATE_BYTES];
         header[1] = fields.second_byte;
         header[2..4].copy_from_slice(&fields.sequence.to_be_bytes());
         header[4..8].copy_from_slice(&fields.timestamp.to_be_bytes());
         header[8..12].copy_from_slice(&fields.ssrc.0.to_be_bytes());
         if !passing.is_empty() {
-            return self.write_with(buffer, &header[..FIXED_HEADER_BYTES], fields, passing);
+            buffer.truncate(start + FIXED_HEADER_BYTES);
+            return self.add_block(buffer, start, fields, passing);
         }
         if let Some(at) = self.abs_send_time_at {
             header[at..at + 3].copy_from_slice(&fields.abs_send_time);
@@ -95,15 +100,13 @@ impl HeaderWriter {
         if let Some(at) = self.transport_sequence_at {
             header[at..at + 2].copy_from_slice(&fields.transport_sequence.to_be_bytes());
         }
-        buffer.extend_from_slice(&header[..self.length]);
+        buffer.truncate(start + self.length);
     }
 
-    fn write_with(&self, buffer: &mut Vec<u8>, fixed: &[u8], fields: &Fields, passing: &PassThrough) {
-        let start = buffer.len();
-        buffer.extend_from_slice(fixed);
+    fn add_block(&self, buffer: &mut Vec<u8>, start: usize, fields: &Fields, passing: &PassThrough) {
+        let fixed = buffer.len();
         self.extensions(fields.abs_send_time, fields.transport_sequence, passing).write(buffer);
-        let has_block = buffer.len() - start > fixed.len();
-        buffer[start] = if has_block { VERSION_2 | EXTENSION } else { VERSION_2 };
+        buffer[start] = if buffer.len() > fixed { VERSION_2 | EXTENSION } else { VERSION_2 };
     }
 
     fn extensions<'a>(

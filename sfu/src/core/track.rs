@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 const FRESH_KEYFRAME: Duration = Duration::from_secs(1);
 /// A publisher that was asked and has not sent one for so long does not listen, as OBS does not. Then the newest is good enough.
 const KEYFRAME_PATIENCE: Duration = Duration::from_millis(500);
+/// The original sequence number in front of a retransmitted payload (RFC 4588 §4).
+pub const RTX_HEADER_BYTES: usize = 2;
 /// A publisher that has sent nothing for so long has ended, and its last pictures are nobody's.
 const SILENT_AFTER: Duration = Duration::from_secs(PUBLISHER_SILENT_SECONDS);
 /// A viewer who catches up is sent so much at once, and then so much a second: 32 Mbit/s, several times what is published, and
@@ -81,8 +83,10 @@ enum Phase {
 pub struct Outgoing {
     /// Its place among the packets of the turn.
     pub packet: usize,
-    /// As this viewer offered it.
-    pub payload: Payload,
+    /// As this viewer offered it, for what is sent under the media's SSRC.
+    pub pt: PayloadType,
+    /// Its length before it is sealed and without padding.
+    pub bytes: usize,
     /// Extended, as sent the first time.
     pub sequence: u64,
     /// As sent.
@@ -255,8 +259,8 @@ impl Track {
     pub fn number(&mut self, now: Instant, index: usize, packet: &MediaPacket) -> Numbered {
         let header = &packet.header;
         let is_followed = self.rewriter.source() == Some(header.source);
-        let known = self.payload.filter(|_| is_followed).map(|(_, payload)| payload);
-        let Some(payload) = known.or_else(|| self.payload_for(header.source.codec)) else {
+        let known = if is_followed { self.payload.map(|(_, payload)| payload.pt) } else { None };
+        let Some(pt) = known.or_else(|| Some(self.payload_for(header.source.codec)?.pt)) else {
             return Numbered::CodecMismatch;
         };
         if !is_followed {
@@ -266,7 +270,8 @@ impl Track {
         else {
             return Numbered::TooOld;
         };
-        Numbered::Out(Outgoing { packet: index, payload, sequence, timestamp, occasion: Occasion::First })
+        let bytes = self.header.bytes(&header.extensions) + packet.payload.len();
+        Numbered::Out(Outgoing { packet: index, pt, bytes, sequence, timestamp, occasion: Occasion::First })
     }
 
     fn payload_for(&mut self, codec: Codec) -> Option<Payload> {
@@ -289,11 +294,16 @@ impl Track {
         }
     }
 
+    /// Whether a lost packet is sent again bit by bit.
+    pub fn repeats_exactly(&self) -> bool {
+        self.payload.is_some_and(|(_, payload)| payload.repeats_exactly())
+    }
+
     /// The header follows from what was negotiated, and from how a lost packet is sent again.
     fn set_header(&mut self) {
         let ids = ExtensionIds::of(&self.section);
         let mid = self.section.mid.as_bytes();
-        let exact = self.payload.is_some_and(|(_, payload)| payload.repeats_exactly());
+        let exact = self.repeats_exactly();
         self.header = match (exact, self.heard) {
             (true, _) => HeaderWriter::new(ids.without_times(), mid, self.allow_mixed),
             (false, false) => HeaderWriter::new(ids, mid, self.allow_mixed),
@@ -320,7 +330,10 @@ impl Track {
             None if payload.repeats_exactly() => Occasion::Again,
             None => return None,
         };
-        Some(Outgoing { packet: index, payload, sequence, timestamp, occasion })
+        let (_, writer) = self.stream(occasion);
+        let rtx = if payload.rtx.is_some() { RTX_HEADER_BYTES } else { 0 };
+        let bytes = writer.bytes(&header.extensions) + rtx + packet.payload.len();
+        Some(Outgoing { packet: index, pt: payload.pt, bytes, sequence, timestamp, occasion })
     }
 }
 
