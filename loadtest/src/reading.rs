@@ -37,6 +37,7 @@ pub fn step_of(
     };
     Step {
         seconds,
+        viewers_silent: counts.silent,
         lost_pct: counts.lost_pct(),
         worst_viewer_lost_pct: received.worst.and_then(|worst| worst.received.lost_pct()),
         worst_viewer: received.worst.as_ref().map(WorstViewer::of),

@@ -1,5 +1,7 @@
 //! What viewers count.
 
+use std::time::{Duration, Instant};
+
 /// Counters of one viewer, or of several together, since the start of the measured window.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Received {
@@ -37,6 +39,16 @@ pub struct Received {
     pub jitter_us: u64,
     /// How many streams are in that sum.
     pub jitter_streams: u64,
+    /// Viewers that were sent nothing in the last [`SILENT_AFTER`].
+    pub silent: u64,
+}
+
+/// A pause that is no jitter any more: the server, or the publisher, has ended.
+pub const SILENT_AFTER: Duration = Duration::from_secs(2);
+
+/// Whether a viewer whose last packet came then is sent nothing any more.
+pub fn is_silent(last_rtp: Option<Instant>, now: Instant) -> bool {
+    last_rtp.is_none_or(|last| now.saturating_duration_since(last) >= SILENT_AFTER)
 }
 
 impl std::ops::AddAssign for Received {
@@ -58,6 +70,7 @@ impl std::ops::AddAssign for Received {
         self.bad += other.bad;
         self.jitter_us += other.jitter_us;
         self.jitter_streams += other.jitter_streams;
+        self.silent += other.silent;
     }
 }
 

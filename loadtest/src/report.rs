@@ -58,6 +58,8 @@ pub struct Step {
     pub viewers_joined: usize,
     /// Of those, gone before it ended.
     pub viewers_lost: usize,
+    /// Sent nothing in the last two seconds: their loss and latency are those of the time before.
+    pub viewers_silent: u64,
     pub seconds: f64,
     /// Packets missing for good, of all that should have come; `None` if none came.
     pub lost_pct: Option<f64>,

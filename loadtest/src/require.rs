@@ -66,9 +66,16 @@ impl FromStr for Bar {
 }
 
 impl Bar {
-    /// What was missed in this step, in words; `None` if the bar is cleared. A figure that was not measured
+    /// What was missed in this step, in words; `None` if the bar is cleared. Viewers that are sent nothing any more miss every bar. A figure that was not measured
     /// misses its bar.
     pub fn missed_by(&self, step: &Step) -> Option<String> {
+        if step.viewers_silent > 0 {
+            let silent = step.viewers_silent;
+            return Some(format!(
+                "{}: {silent} of {} viewers were sent nothing at the end",
+                self.text, step.viewers
+            ));
+        }
         let Some(value) = self.value(step) else {
             return Some(format!("{}: not measured with {} viewers", self.text, step.viewers));
         };
@@ -127,5 +134,14 @@ mod tests {
         assert!("speed<3".parse::<Bar>().unwrap_err().contains("worst_loss"));
         assert!("loss>3".parse::<Bar>().unwrap_err().contains("p99<50ms"));
         assert!("p99<5%".parse::<Bar>().unwrap_err().contains("no number"));
+    }
+
+    #[test]
+    fn viewers_that_are_sent_nothing_any_more_miss_every_bar() {
+        let bar: Bar = "loss<0.1%".parse().unwrap();
+        let step = Step { viewers: 20, lost_pct: Some(0.0), ..Step::default() };
+        assert_eq!(bar.missed_by(&step), None);
+        let dead = Step { viewers_silent: 20, ..step };
+        assert_eq!(bar.missed_by(&dead).unwrap(), "loss<0.1%: 20 of 20 viewers were sent nothing at the end");
     }
 }

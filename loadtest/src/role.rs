@@ -20,8 +20,8 @@ impl Role {
     /// What it received in the window, if it is a viewer.
     pub fn received(&self) -> Option<Received> {
         match self {
-            Role::Viewer(viewer) => Some(viewer.window()),
-            Role::Light(viewer) => Some(viewer.window()),
+            Role::Viewer(viewer) => Some(viewer.window(Instant::now())),
+            Role::Light(viewer) => Some(viewer.window(Instant::now())),
             Role::Publisher(_) => None,
         }
     }

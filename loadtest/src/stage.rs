@@ -109,6 +109,15 @@ impl Stage {
             for reason in &step.generator.reasons {
                 say(screen, format_args!("THE GENERATOR IS A LIMIT HERE: {reason}"));
             }
+            if step.viewers_silent > 0 {
+                let (silent, of) = (step.viewers_silent, step.viewers_joined);
+                say(
+                    screen,
+                    format_args!(
+                        "{silent} OF {of} VIEWERS WERE SENT NOTHING in the last 2 s: has the server ended?"
+                    ),
+                );
+            }
             next = if plan.ramp { crate::ramp::next(plan, &step) } else { viewers.next() };
             steps.push(step);
         }

@@ -20,7 +20,7 @@ use crate::negotiation::Offered;
 use crate::packet::h264::{self, KeyMark};
 use crate::packet::{sei, vp8};
 use crate::peer::Context;
-use crate::received::Received;
+use crate::received::{Received, is_silent};
 use crate::seq::{Arrival, SeqWindow};
 use crate::video;
 
@@ -42,6 +42,7 @@ pub struct Viewer {
     frames: Frames,
     freezes: FreezeMeter,
     first_rtp: Option<Instant>,
+    last_rtp: Option<Instant>,
     first_key_frame: Option<Instant>,
     last_pli: Option<Instant>,
     window: Received,
@@ -80,6 +81,7 @@ impl Viewer {
             frames: Frames::default(),
             freezes: FreezeMeter::default(),
             first_rtp: None,
+            last_rtp: None,
             first_key_frame: None,
             last_pli: None,
             window: Received::default(),
@@ -140,9 +142,10 @@ impl Viewer {
     }
 
     /// Counters of the window so far.
-    pub fn window(&self) -> Received {
+    pub fn window(&self, now: Instant) -> Received {
         let (lost, expected) = self.totals();
         let mut window = self.window;
+        window.silent = u64::from(is_silent(self.last_rtp, now));
         // What was missing at the start of the window may have come in it.
         window.lost = lost.saturating_sub(self.base.0);
         window.expected = expected - self.base.1;
@@ -158,6 +161,7 @@ impl Viewer {
 
     fn on_packet(&mut self, packet: &RtpPacket, now: Instant, context: &mut Context) {
         self.first_rtp.get_or_insert(now);
+        self.last_rtp = Some(now);
         if !self.count(packet) {
             return;
         }

@@ -19,7 +19,7 @@ use crate::negotiation::Offered;
 use crate::packet::h264::{self, KeyMark};
 use crate::packet::{sei, vp8};
 use crate::peer::Context;
-use crate::received::Received;
+use crate::received::{Received, is_silent};
 use crate::seq::Arrival;
 use crate::srtp::{self, Direction};
 
@@ -56,6 +56,7 @@ pub struct LightViewer {
     layers: LayerWatch,
     freezes: FreezeMeter,
     first_rtp: Option<Instant>,
+    last_rtp: Option<Instant>,
     first_key_frame: Option<Instant>,
     next_report: Option<Instant>,
     /// Where media comes from and reports go.
@@ -113,6 +114,7 @@ impl LightViewer {
             layers: LayerWatch::default(),
             freezes: FreezeMeter::default(),
             first_rtp: None,
+            last_rtp: None,
             first_key_frame: None,
             next_report: None,
             remote: None,
@@ -207,6 +209,7 @@ impl LightViewer {
         packet: &mut [u8],
         (now, context): (Instant, &mut Context),
     ) {
+        self.last_rtp = Some(now);
         if self.first_rtp.is_none() {
             self.first_rtp = Some(now);
             self.next_report = Some(now + PLI_INTERVAL);
@@ -329,9 +332,10 @@ impl LightViewer {
     }
 
     /// Counters of the window so far.
-    pub fn window(&self) -> Received {
+    pub fn window(&self, now: Instant) -> Received {
         let (lost, expected) = self.totals();
         let mut window = self.window;
+        window.silent = u64::from(is_silent(self.last_rtp, now));
         window.lost = lost.saturating_sub(self.base.0);
         window.expected = expected - self.base.1;
         for stream in self.streams.iter().filter(|stream| stream.video) {

@@ -10,9 +10,9 @@ const BURST_BYTES: usize = 64 << 10;
 const SENT_PER_BYTE: usize = 4;
 /// Sequence numbers that may wait for the end of the turn: a burst's worth of small packets.
 const WANTED_MAX: usize = 512;
-/// Places of the memory of what was asked for. Numbers that share a place forget each other, which lets a repetition through,
-/// within the budget.
-const ASKED: usize = 256;
+/// Places of the memory of what was asked for: a second of 1,000 packets. Numbers that share a place forget each other, which
+/// lets a repetition through, within the budget.
+const ASKED: usize = 1_024;
 /// Assumed before a receiver report has told the round-trip time.
 const INITIAL_RTT: Duration = Duration::from_millis(50);
 /// A shorter round trip is no reason to send a packet again more often.
@@ -23,13 +23,14 @@ const RTT_MIN: Duration = Duration::from_millis(5);
 pub struct Retransmissions {
     budget: usize,
     wanted: Vec<(MediaKind, u16)>,
-    asked: Option<Box<[Option<Asked>; ASKED]>>,
+    asked: Option<Box<Asked>>,
 }
 
-#[derive(Debug, Clone, Copy)]
+/// What was asked for, and when: milliseconds since the first request, in few bytes because there are many viewers.
+#[derive(Debug)]
 struct Asked {
-    packet: (MediaKind, u16),
-    at: Instant,
+    since: Instant,
+    places: [Option<((MediaKind, u16), u32)>; ASKED],
 }
 
 /// What became of a request.
@@ -63,12 +64,14 @@ impl Retransmissions {
         }
         let packet = (kind, sequence);
         let rtt = rtt.unwrap_or(INITIAL_RTT).max(RTT_MIN);
-        let asked = self.asked.get_or_insert_with(|| Box::new([None; ASKED]));
-        let place = &mut asked[usize::from(sequence) % ASKED];
-        if place.is_some_and(|last| last.packet == packet && now.saturating_duration_since(last.at) < rtt) {
+        let asked = self.asked.get_or_insert_with(|| Box::new(Asked { since: now, places: [None; ASKED] }));
+        let at = now.saturating_duration_since(asked.since).as_millis() as u32;
+        let place = &mut asked.places[usize::from(sequence) % ASKED];
+        let age = |last: u32| Duration::from_millis(at.wrapping_sub(last).into());
+        if place.is_some_and(|(known, last)| known == packet && age(last) < rtt) {
             return Request::Repeated;
         }
-        *place = Some(Asked { packet, at: now });
+        *place = Some((packet, at));
         self.wanted.push(packet);
         Request::Taken
     }

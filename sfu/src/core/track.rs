@@ -316,23 +316,33 @@ impl Track {
         store.get(self.rewriter.source()?, self.rewriter.source_sequence(sequence)?)
     }
 
-    /// Numbers a packet that is sent again. `None` if the viewer did not negotiate to be sent anything again.
-    pub fn number_again(&mut self, index: usize, packet: &MediaPacket) -> Option<Outgoing> {
+    /// Numbers a packet that is sent again, if `may_send` its bytes. It is not asked for what the viewer did not negotiate to be
+    /// sent again.
+    pub fn number_again(
+        &mut self,
+        index: usize,
+        packet: &MediaPacket,
+        may_send: impl FnOnce(usize) -> bool,
+    ) -> Option<Outgoing> {
         let header = &packet.header;
         let (_, payload) = self.payload.filter(|(codec, _)| *codec == header.source.codec)?;
         let (sequence, timestamp) = self.rewriter.rewritten(header.sequence, header.timestamp)?;
-        let occasion = match payload.rtx {
-            Some(pt) => {
-                let rtx = self.rtx.as_mut()?;
+        let length = packet.payload.len();
+        let (bytes, occasion) = match (payload.rtx, &mut self.rtx) {
+            (Some(pt), Some(rtx)) => {
+                let bytes = rtx.header.bytes(&header.extensions) + RTX_HEADER_BYTES + length;
+                if !may_send(bytes) {
+                    return None;
+                }
                 rtx.sequence += 1;
-                Occasion::Rtx(pt, rtx.sequence)
+                (bytes, Occasion::Rtx(pt, rtx.sequence))
             }
-            None if payload.repeats_exactly() => Occasion::Again,
-            None => return None,
+            _ if payload.repeats_exactly() => {
+                let bytes = self.header.bytes(&header.extensions) + length;
+                (bytes, may_send(bytes).then_some(Occasion::Again)?)
+            }
+            _ => return None,
         };
-        let (_, writer) = self.stream(occasion);
-        let rtx = if payload.rtx.is_some() { RTX_HEADER_BYTES } else { 0 };
-        let bytes = writer.bytes(&header.extensions) + rtx + packet.payload.len();
         Some(Outgoing { packet: index, pt: payload.pt, bytes, sequence, timestamp, occasion })
     }
 }

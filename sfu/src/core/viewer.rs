@@ -16,6 +16,9 @@ use std::net::SocketAddr;
 use std::time::Instant;
 use str0m_proto::crypto::SrtpProvider;
 
+/// Of IPv4, in front of every datagram: an empty packet is not free either.
+const IP_AND_UDP_BYTES: usize = 28;
+
 /// A connected viewer. What each packet needs comes first.
 pub struct Viewer {
     sealer: RtpSealer,
@@ -168,8 +171,9 @@ impl Viewer {
                 expired += 1;
                 continue;
             };
-            let affordable = self.retransmissions.spend(packet.payload.len());
-            match track.number_again(packets.len(), packet).filter(|_| affordable) {
+            let sealed_and_wrapped = self.sealer.tag_bytes() + IP_AND_UDP_BYTES;
+            let may_send = |bytes: usize| self.retransmissions.spend(bytes + sealed_and_wrapped);
+            match track.number_again(packets.len(), packet, may_send) {
                 Some(out) => {
                     outgoing.push(out);
                     packets.push(packet.clone());
@@ -239,3 +243,88 @@ impl Viewer {
 
 /// A stream's recent packets by [`MediaKind`].
 pub type Stores = [PacketStore; MediaKind::ALL.len()];
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::core::codec::Codec;
+    use crate::core::extensions::PassThrough;
+    use crate::core::packet::PacketHeader;
+    use crate::core::plan::{
+        DtlsRole, Epoch, Feedback, MediaSection, Payload, PayloadType, RemoteTransport, Role, SsrcPair,
+        StreamId,
+    };
+    use crate::core::retransmission::Request;
+    use crate::core::rewrite::Source;
+    use std::time::Duration;
+    use str0m::crypto::dtls::SrtpProfile;
+
+    fn plan() -> SessionPlan {
+        let feedback = Feedback { nack: true, ..Feedback::default() };
+        let payload =
+            Payload { pt: PayloadType(96), rtx: Some(PayloadType(97)), codec: Codec::Opus, feedback };
+        SessionPlan {
+            role: Role::Viewer,
+            stream: StreamId(1),
+            epoch: Epoch(0),
+            remote: RemoteTransport {
+                ice_ufrag: String::new(),
+                ice_pwd: String::new(),
+                fingerprint: [0; 32],
+                dtls_role: DtlsRole::Passive,
+            },
+            sections: vec![MediaSection {
+                mid: "0".into(),
+                kind: MediaKind::Audio,
+                payloads: vec![payload],
+                extensions: vec![],
+                ssrcs: vec![SsrcPair { media: Ssrc(1), rtx: Some(Ssrc(2)) }],
+                rids: vec![],
+            }],
+            extmap_allow_mixed: false,
+            blob: vec![],
+        }
+    }
+
+    fn empty_packet(now: Instant, sequence: u64) -> MediaPacket {
+        let header = PacketHeader {
+            stream: StreamId(1),
+            source: Source { epoch: Epoch(1), ssrc: Ssrc(9), codec: Codec::Opus },
+            sequence,
+            timestamp: 0,
+            marker: false,
+            keyframe: true,
+            captured: now,
+            received: now,
+            extensions: PassThrough::EMPTY,
+        };
+        MediaPacket { header, payload: [].into() }
+    }
+
+    #[test]
+    fn empty_packets_are_no_way_past_the_budget_and_what_is_refused_uses_up_no_number() {
+        MasterKeys::leave(&[7; 88], SrtpProfile::AEAD_AES_256_GCM, false);
+        let keys = MasterKeys::take().unwrap();
+        let crypto = str0m_aws_lc_rs::default_provider().srtp_provider;
+        let (start, to) = (Instant::now(), SocketAddr::from(([127, 0, 0, 1], 9)));
+        let mut viewer = Viewer::new((start, start), &plan(), (&keys, crypto), (0, to), || 0).unwrap();
+        let (mut stores, mut outgoing) = (Stores::default(), Vec::new());
+        let packets: Vec<_> = (0..200).map(|sequence| empty_packet(start, sequence)).collect();
+        packets.iter().for_each(|packet| assert!(stores[MediaKind::Audio as usize].insert(packet.clone())));
+        viewer.number(start, &packets, &mut outgoing);
+        outgoing.clear();
+        for round in 1..=50 {
+            let now = start + Duration::from_millis(100 * round);
+            for sequence in 0..200 {
+                let asked = viewer.retransmissions.request(now, None, MediaKind::Audio, sequence);
+                assert_eq!(asked, Request::Taken);
+            }
+            viewer.number_again(&stores, &mut Vec::new(), &mut outgoing);
+        }
+        assert!((500..1_200).contains(&outgoing.len()), "{} of 10,000", outgoing.len());
+        let numbers: Vec<u64> =
+            outgoing.iter().filter_map(|out| out.rtx().map(|(_, number)| number)).collect();
+        assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "a receiver would miss the others");
+    }
+}
