@@ -23,6 +23,8 @@ after(async () => {
   await server?.stop();
 });
 
+const sentAgain = async () => (await server.metrics()).get('uringcast_retransmitted_packets_total');
+
 for (const [name, codec] of [['Chromium', 'H264'], ['Chromium', 'VP8'], ['Firefox', 'VP8']]) {
   for (const percent of [1, 5]) {
     test(`${name} plays ${codec} with ${percent} % of its packets lost`, async () => {
@@ -32,6 +34,7 @@ for (const [name, codec] of [['Chromium', 'H264'], ['Chromium', 'VP8'], ['Firefo
       const page = await watch(browsers[name], server, stream, { before: path.detour });
       await testPicturePlays(page, 15_000);
       const start = await received(page);
+      const before = await sentAgain();
       await sleep(WATCHED_MS);
       const end = await received(page);
       assert.ok(path.lost > 0, `nothing was lost of ${path.passed} datagrams`);
@@ -39,8 +42,8 @@ for (const [name, codec] of [['Chromium', 'H264'], ['Chromium', 'VP8'], ['Firefo
       const sent = (FPS * WATCHED_MS) / 1000;
       assert.ok(frames >= 0.8 * sent, `${frames} of ${sent} frames were decoded; ${path.lost} packets were lost`);
       await assertTestPicture(page);
-      const metrics = await server.metrics();
-      assert.ok(metrics.get('uringcast_retransmitted_packets_total') > 0, 'what was lost was sent again');
+      // Of one lost packet in a hundred all may be audio, which is not sent again.
+      if (percent > 1) assert.ok((await sentAgain()) > before, 'what was lost was sent again');
       await source.close();
       await page.close();
       path.close();

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// Commands taken per turn: 64 session builds of some 100 µs (`cargo bench -p bench`, "session: build a viewer") are 6.4 ms.
+/// Commands taken per turn: 64 session builds of some 20 µs (`cargo bench -p bench`, "session: build a viewer") are 1.3 ms.
 const COMMANDS_PER_TURN: usize = 64;
 /// Signals taken per turn.
 const SIGNALS_PER_TURN: usize = 256;

@@ -143,7 +143,7 @@ fn a_viewer_that_did_not_negotiate_nack_is_sent_nothing_again() {
         world.client(publisher).send_video(frame, if frame == 0 { IDR } else { SLICE });
         world.run(FRAME);
     }
-    assert!(world.dropped(0, DropReason::RetransmissionBudget) > 0, "it asked for it");
+    assert!(world.dropped(0, DropReason::Rejected) > 0, "it asked for it");
     let wire = world.wire(viewer);
     let mut numbers: Vec<_> = wire.iter().map(|packet| &packet[2..4]).collect();
     numbers.dedup();

@@ -87,7 +87,9 @@ impl Egress<'_> {
                 sent.unsealed += u64::from(!sealed);
             }
             sent.bytes += buffer.len() as u64;
-            trains.send(self.path.0, self.path.1, train.segment, buffer);
+            if !buffer.is_empty() {
+                trains.send(self.path.0, self.path.1, train.segment, buffer);
+            }
         }
         sent
     }

@@ -1,6 +1,6 @@
 //! RTP header extensions (RFC 8285): those that pass from publisher to viewers untouched, and those written anew.
 
-use super::plan::{Extension, MediaSection};
+use super::plan::Extension;
 
 /// Bytes that one packet's passing extensions may have here, two for each element included. An audio level needs 3, a capture
 /// time 18, a dependency descriptor 5 and on a key frame with three spatial layers some 100. What does not fit stays behind.
@@ -19,14 +19,14 @@ pub const EXTENSION_HEADER_BYTES: usize = 4;
 pub struct ExtensionIds([u8; Extension::ALL.len()]);
 
 impl ExtensionIds {
-    /// Those of an m-section.
-    pub fn of(section: &MediaSection) -> ExtensionIds {
-        ExtensionIds::default().with(section)
+    /// Those of an m-section's `extensions`.
+    pub fn of(extensions: &[(u8, Extension)]) -> ExtensionIds {
+        ExtensionIds::default().with(extensions)
     }
 
-    /// Those of an m-section beside these; in a BUNDLE group they mean the same.
-    pub fn with(mut self, section: &MediaSection) -> ExtensionIds {
-        for &(id, extension) in &section.extensions {
+    /// Another m-section's beside these; in a BUNDLE group ids mean the same.
+    pub fn with(mut self, extensions: &[(u8, Extension)]) -> ExtensionIds {
+        for &(id, extension) in extensions {
             self.0[extension as usize] = id;
         }
         self
@@ -247,18 +247,6 @@ fn finish(buffer: &mut Vec<u8>, start: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::codec::MediaKind;
-
-    fn section(extensions: &[(u8, Extension)]) -> MediaSection {
-        MediaSection {
-            mid: "0".into(),
-            kind: MediaKind::Video,
-            payloads: vec![],
-            extensions: extensions.to_vec(),
-            ssrcs: vec![],
-            rids: vec![],
-        }
-    }
 
     fn packet(profile: [u8; 2], block: &[u8]) -> Vec<u8> {
         let mut packet = vec![0x90; FIXED_HEADER_BYTES];
@@ -275,7 +263,7 @@ mod tests {
         &[(9, Extension::AudioLevel), (5, Extension::Mid), (7, Extension::DependencyDescriptor)];
 
     fn written(to: &[(u8, Extension)], allow_mixed: bool, passing: &PassThrough) -> Vec<u8> {
-        let ids = ExtensionIds::of(&section(to));
+        let ids = ExtensionIds::of(to);
         let extensions = Extensions {
             ids: &ids,
             allow_mixed,
@@ -293,7 +281,7 @@ mod tests {
     #[test]
     fn what_passes_through_takes_the_viewers_id_and_the_rest_is_written_anew() {
         let arrived = packet(ONE_BYTE_FORM, &[0x10, 0x83, 0x20, b'x', 0x41, 1, 2, 0]);
-        let passing = PassThrough::read(&arrived, &ExtensionIds::of(&section(FROM)));
+        let passing = PassThrough::read(&arrived, &ExtensionIds::of(FROM));
         assert_eq!(written(TO, false, &passing), [0xbe, 0xde, 0, 1, 0x50, b'v', 0x90, 0x83]);
     }
 
@@ -303,7 +291,7 @@ mod tests {
         block.extend([7; 20]);
         block.extend([0, 0]);
         let arrived = packet(TWO_BYTE_FORM, &block);
-        let passing = PassThrough::read(&arrived, &ExtensionIds::of(&section(FROM)));
+        let passing = PassThrough::read(&arrived, &ExtensionIds::of(FROM));
         let to = &[(7, Extension::DependencyDescriptor)];
         let out = written(to, true, &passing);
         assert_eq!(out[..6], [0x10, 0, 0, 6, 7, 20]);
@@ -321,7 +309,7 @@ mod tests {
 
     #[test]
     fn cut_and_senseless_blocks_are_read_without_harm() {
-        let ids = ExtensionIds::of(&section(FROM));
+        let ids = ExtensionIds::of(FROM);
         let whole = packet(ONE_BYTE_FORM, &[0x10, 0x83, 0xf0, 0]);
         for end in 0..16 {
             assert_eq!(PassThrough::read(&whole[..end], &ids), PassThrough::EMPTY);

@@ -134,19 +134,6 @@ fn extensions<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::codec::MediaKind;
-    use crate::core::plan::MediaSection;
-
-    fn ids(extensions: &[(u8, Extension)]) -> ExtensionIds {
-        ExtensionIds::of(&MediaSection {
-            mid: "0".into(),
-            kind: MediaKind::Video,
-            payloads: vec![],
-            extensions: extensions.to_vec(),
-            ssrcs: vec![],
-            rids: vec![],
-        })
-    }
 
     fn written(writer: &HeaderWriter, passing: &PassThrough) -> Vec<u8> {
         let fields = Fields {
@@ -167,37 +154,47 @@ mod tests {
 
     #[test]
     fn a_header_without_extensions_is_twelve_bytes() {
-        let out = written(&HeaderWriter::new(ids(&[]), b"v", false), &PassThrough::EMPTY);
+        let out = written(&HeaderWriter::new(ExtensionIds::of(&[]), b"v", false), &PassThrough::EMPTY);
         assert_eq!(out, [&[0x80][..], &FIXED].concat());
     }
 
     #[test]
     fn what_changes_is_filled_in_where_it_belongs() {
-        let all = ids(&[(1, Extension::Mid), (2, Extension::AbsSendTime), (3, Extension::TransportCc)]);
+        let all = ExtensionIds::of(&[
+            (1, Extension::Mid),
+            (2, Extension::AbsSendTime),
+            (3, Extension::TransportCc),
+        ]);
         let out = written(&HeaderWriter::new(all, b"vid", false), &PassThrough::EMPTY);
         let block = [0xbe, 0xde, 0, 3, 0x22, 0xa1, 0xa2, 0xa3, 0x31, 0xb1, 0xb2, 0x12, b'v', b'i', b'd', 0];
         assert_eq!(out, [&[0x90][..], &FIXED, &block].concat());
-        let out =
-            written(&HeaderWriter::new(ids(&[(3, Extension::TransportCc)]), b"", false), &PassThrough::EMPTY);
+        let out = written(
+            &HeaderWriter::new(ExtensionIds::of(&[(3, Extension::TransportCc)]), b"", false),
+            &PassThrough::EMPTY,
+        );
         assert_eq!(out, [&[0x90][..], &FIXED, &[0xbe, 0xde, 0, 1, 0x31, 0xb1, 0xb2, 0]].concat());
     }
 
     #[test]
     fn the_longest_mid_fits() {
-        let all = ids(&[(1, Extension::Mid), (2, Extension::AbsSendTime), (3, Extension::TransportCc)]);
+        let all = ExtensionIds::of(&[
+            (1, Extension::Mid),
+            (2, Extension::AbsSendTime),
+            (3, Extension::TransportCc),
+        ]);
         let out = written(&HeaderWriter::new(all, &[b'm'; 16], true), &PassThrough::EMPTY);
         assert_eq!(out.len(), 12 + 4 + 24);
     }
 
     #[test]
     fn passing_extensions_share_the_block_with_ours() {
-        let from = ids(&[(9, Extension::AudioLevel)]);
+        let from = ExtensionIds::of(&[(9, Extension::AudioLevel)]);
         let packet = [&[0x90; 12][..], &[0xbe, 0xde, 0, 1, 0x90, 0x85, 0, 0]].concat();
         let passing = PassThrough::read(&packet, &from);
-        let to = ids(&[(1, Extension::Mid), (4, Extension::AudioLevel)]);
+        let to = ExtensionIds::of(&[(1, Extension::Mid), (4, Extension::AudioLevel)]);
         let out = written(&HeaderWriter::new(to, b"a", false), &passing);
         assert_eq!(out[12..], [0xbe, 0xde, 0, 1, 0x10, b'a', 0x40, 0x85]);
-        let out = written(&HeaderWriter::new(ids(&[]), b"", false), &passing);
+        let out = written(&HeaderWriter::new(ExtensionIds::of(&[]), b"", false), &passing);
         assert_eq!(out, [&[0x80][..], &FIXED].concat(), "a viewer that did not ask for it");
     }
 }

@@ -16,6 +16,15 @@ pub struct NtpClock {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NtpTime(pub u64);
 
+/// The moment of a turn, on both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn {
+    /// Monotonic.
+    pub now: Instant,
+    /// Wall-clock.
+    pub time: NtpTime,
+}
+
 impl NtpClock {
     /// A clock that shows `wall` at `origin`.
     pub fn new(origin: Instant, wall: SystemTime) -> NtpClock {

@@ -1,12 +1,12 @@
 //! RTCP between us and one viewer: sender reports to it, receiver reports from it (RFC 3550 §6.4).
 
-use super::ntp::NtpTime;
+use super::ntp::{NtpTime, Turn};
 use super::plan::{Ssrc, StreamId};
 use super::rtcp::build::{self, Cname};
 use super::rtcp::{ReportBlock, SenderInfo};
 use super::srtp::{MasterKeys, OpenError, RtcpOpener, RtcpSealer, SealError};
 use super::track::Track;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use str0m_proto::crypto::SrtpProvider;
 
 /// Between two sender reports of a viewer. The first leaves with the first packets, because a player needs it to bring audio
@@ -14,15 +14,6 @@ use str0m_proto::crypto::SrtpProvider;
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(2);
 /// A round trip of more than this is a broken report.
 const RTT_MAX: Duration = Duration::from_secs(10);
-
-/// The moment of a turn, on both clocks.
-#[derive(Debug, Clone, Copy)]
-pub struct Turn {
-    /// Monotonic.
-    pub now: Instant,
-    /// Wall-clock.
-    pub time: NtpTime,
-}
 
 /// One viewer's RTCP.
 pub struct Reports {

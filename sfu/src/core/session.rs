@@ -114,7 +114,10 @@ impl Session {
         Ok(Session {
             id,
             ice_ufrag: local.creds.ufrag.clone(),
-            extensions: plan.sections.iter().fold(ExtensionIds::default(), ExtensionIds::with),
+            extensions: plan
+                .sections
+                .iter()
+                .fold(ExtensionIds::default(), |ids, section| ids.with(&section.extensions)),
             plan,
             peer,
             peer_rtp: None,

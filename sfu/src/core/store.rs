@@ -1,6 +1,7 @@
 //! The recent packets of one track, kept once for all viewers of a worker: for retransmission, and for the start of a new
 //! viewer at the newest key frame.
 
+use super::codec::MediaKind;
 use super::packet::{MediaPacket, PacketHeader};
 use super::rewrite::Source;
 use std::collections::VecDeque;
@@ -14,6 +15,9 @@ const BYTES_MAX: usize = 4 << 20;
 const SPAN_MAX: u64 = 8_192;
 /// The first packets of a publication may come after later ones, or after a NACK: so far before what came first.
 const BEGINNING_REPAIRED: u64 = 64;
+
+/// A stream's recent packets by [`MediaKind`].
+pub type Stores = [PacketStore; MediaKind::ALL.len()];
 
 /// The recent packets of a track.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@
 
 use super::packet::{MediaPacket, PacketHeader};
 use super::plan::{Epoch, StreamId};
-use super::viewer::Stores;
+use super::store::Stores;
 use crate::control::protocol::WorkerIndex;
 use crate::mesh::WorkerSet;
 use std::collections::HashMap;
@@ -43,6 +43,12 @@ impl Stream {
             && self.publishers.is_empty()
             && self.subscribers.is_empty()
             && self.pending.is_empty()
+    }
+
+    fn mark_busy(&mut self, id: StreamId, busy: &mut Vec<StreamId>) {
+        if !std::mem::replace(&mut self.is_busy, true) {
+            busy.push(id);
+        }
     }
 
     /// Whether a packet of this publisher may pass: not when a newer publisher has been heard.
@@ -132,16 +138,14 @@ impl Streams {
             return Pushed::TooLate;
         }
         stream.pending.push(packet);
-        self.mark_busy(id);
+        stream.mark_busy(id, &mut self.busy);
         Pushed::Queued
     }
 
     /// The stream's viewers have something to be sent in this turn.
     pub fn mark_busy(&mut self, id: StreamId) {
-        if let Some(stream) = self.by_id.get_mut(&id)
-            && !std::mem::replace(&mut stream.is_busy, true)
-        {
-            self.busy.push(id);
+        if let Some(stream) = self.by_id.get_mut(&id) {
+            stream.mark_busy(id, &mut self.busy);
         }
     }
 
@@ -153,7 +157,7 @@ impl Streams {
             return Pushed::Superseded;
         }
         let kept = stream.stores[packet.header.kind() as usize].insert(packet);
-        self.mark_busy(id);
+        stream.mark_busy(id, &mut self.busy);
         if kept { Pushed::Queued } else { Pushed::TooLate }
     }
 

@@ -135,8 +135,11 @@ impl Track {
         first_sequence: &mut impl FnMut() -> u16,
     ) -> Option<Track> {
         let pair = section.ssrcs.first()?;
-        let header =
-            HeaderWriter::new(ExtensionIds::of(section), section.mid.as_bytes(), plan.extmap_allow_mixed);
+        let header = HeaderWriter::new(
+            ExtensionIds::of(&section.extensions),
+            section.mid.as_bytes(),
+            plan.extmap_allow_mixed,
+        );
         Some(Track {
             section: Box::new(section.clone()),
             ssrc: pair.media,
@@ -294,6 +297,11 @@ impl Track {
         }
     }
 
+    /// Whether a lost packet is sent again at all.
+    pub fn is_repeated(&self) -> bool {
+        self.payload.is_some_and(|(_, payload)| payload.rtx.is_some() || payload.repeats_exactly())
+    }
+
     /// Whether a lost packet is sent again bit by bit.
     pub fn repeats_exactly(&self) -> bool {
         self.payload.is_some_and(|(_, payload)| payload.repeats_exactly())
@@ -301,7 +309,7 @@ impl Track {
 
     /// The header follows from what was negotiated, and from how a lost packet is sent again.
     fn set_header(&mut self) {
-        let ids = ExtensionIds::of(&self.section);
+        let ids = ExtensionIds::of(&self.section.extensions);
         let mid = self.section.mid.as_bytes();
         let exact = self.repeats_exactly();
         self.header = match (exact, self.heard) {

@@ -1,15 +1,15 @@
-//! The watching side of a session: which packets a viewer is sent, and under which numbers.
+//! The watching side of a connected session: its tracks, its keys, what it asked for, and all that is sent to it.
 
 use super::codec::MediaKind;
 use super::egress::{Egress, Sent, Trains};
-use super::ntp::NtpTime;
+use super::ntp::{NtpTime, Turn};
 use super::packet::MediaPacket;
 use super::plan::{SessionPlan, Ssrc};
-use super::reports::{REPORT_INTERVAL, Reports, Turn};
+use super::reports::{REPORT_INTERVAL, Reports};
 use super::retransmission::Retransmissions;
 use super::rtcp::ReportBlock;
 use super::srtp::{MasterKeys, RtpSealer};
-use super::store::PacketStore;
+use super::store::Stores;
 use super::track::{Numbered, Outgoing, Track};
 use crate::stats::JoinPhase;
 use std::net::SocketAddr;
@@ -57,8 +57,8 @@ pub struct Withheld {
 }
 
 impl Viewer {
-    /// A viewer that has been sent nothing: its session is from `created`, it is connected `now`. `first_sequence` yields a random number for each track. `None` for an SRTP profile
-    /// that is not ours.
+    /// A viewer that has been sent nothing: its session is from `created`, it is connected `now`. `first_sequence` yields random
+    /// numbers. `None` for an SRTP profile that is not ours.
     pub fn new(
         (created, now): (Instant, Instant),
         plan: &SessionPlan,
@@ -90,6 +90,11 @@ impl Viewer {
     /// The kind of the track with this SSRC.
     pub fn kind_of(&self, ssrc: Ssrc) -> Option<MediaKind> {
         self.tracks().find(|track| track.ssrc == ssrc).map(|track| track.section.kind)
+    }
+
+    /// The kind of the track with this SSRC, if what is lost of it is sent again.
+    pub fn repeated(&self, ssrc: Ssrc) -> Option<MediaKind> {
+        self.tracks().find(|track| track.ssrc == ssrc && track.is_repeated()).map(|track| track.section.kind)
     }
 
     /// Every SSRC under which it is sent something.
@@ -240,9 +245,6 @@ impl Viewer {
         first_packet.into_iter().chain(keyframe.then_some(JoinPhase::FirstKeyframe))
     }
 }
-
-/// A stream's recent packets by [`MediaKind`].
-pub type Stores = [PacketStore; MediaKind::ALL.len()];
 
 #[cfg(test)]
 mod tests {

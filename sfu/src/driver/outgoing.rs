@@ -79,7 +79,7 @@ impl Rest {
         Self::new(Outgoing { origin: Origin::Refused(refusal), ..train }, step)
     }
 
-    /// The next operation, its bytes copied into the empty `bytes`: 1 % of what sending them costs.
+    /// The next operation, its bytes copied into the empty `bytes`, which is little beside sending them.
     pub(super) fn next(&self, mut bytes: Vec<u8>) -> Outgoing {
         let end = self.whole.bytes.len().min(self.done + self.step);
         bytes.extend_from_slice(&self.whole.bytes[self.done..end]);

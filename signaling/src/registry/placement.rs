@@ -12,7 +12,8 @@ use sfu::control::protocol::{WorkerIndex, WorkerLoad};
 /// last viewer's packet leaves 28 ms after the first one's, just before the next frame. The rest is for key frames,
 /// retransmissions and joins.
 const SATURATED: f64 = 0.85;
-/// Least estimate of a session's cost: the 379 packets/s of a 720p stream with audio at 1 µs each.
+/// Least estimate of a session's cost: the 340 packets/s of a 2.5 Mbit/s stream with audio (`uringcast-loadtest` says so) at
+/// some 1.2 µs each (`bench egress`).
 const SESSION_COST_MIN: f64 = 0.0004;
 /// Highest estimate of a session's cost: 500 viewers to a core. A worker with few sessions spends its time on publishers and
 /// joins, which must not pass for the price of a viewer.

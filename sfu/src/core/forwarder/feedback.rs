@@ -56,7 +56,9 @@ impl Forwarder {
 
     fn nack(&mut self, now: Instant, slot: usize, media: Ssrc, sequences: NackedSequences<'_>) {
         let Some(Some(viewer)) = self.viewers.get_mut(slot) else { return };
-        let Some(kind) = viewer.kind_of(media) else { return };
+        let Some(kind) = viewer.repeated(media) else {
+            return self.meters.dropped(DropReason::Rejected, 1);
+        };
         for sequence in sequences {
             match viewer.retransmissions.request(now, viewer.reports.rtt, kind, sequence) {
                 Request::Taken => {}

@@ -71,8 +71,9 @@ pub struct Forwarder {
     catch_up_at: Option<Instant>,
     /// What is left for such viewers in this turn.
     catch_up_bytes: usize,
-    /// The stream at hand has such a viewer.
+    /// The stream at hand has such a viewer, and one that waits for a key frame.
     wants_turn: bool,
+    wants_keyframe: bool,
     /// A viewer's RTCP in clear.
     rtcp: Vec<u8>,
     closing: bool,
@@ -116,6 +117,7 @@ impl Forwarder {
             catch_up_at: None,
             catch_up_bytes: 0,
             wants_turn: false,
+            wants_keyframe: false,
             rtcp: Vec::new(),
             closing: false,
             out: Outbox::default(),
