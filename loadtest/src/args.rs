@@ -103,6 +103,9 @@ pub struct Args {
     /// Publish and judge sound alone
     #[arg(long)]
     pub audio_only: bool,
+    /// Publish no sound
+    #[arg(long, conflicts_with = "audio_only")]
+    pub video_only: bool,
     /// Whether a frame leaves at once, as from OBS, or evenly, as from a browser
     #[arg(long, value_enum, default_value_t = Pace::Burst)]
     pub pace: Pace,

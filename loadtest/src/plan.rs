@@ -60,6 +60,8 @@ pub struct Plan {
     /// Size and rate of H264.
     pub video: VideoSettings,
     pub picture: Picture,
+    /// No sound is published.
+    pub video_only: bool,
     pub pace: Pace,
 }
 
@@ -86,6 +88,7 @@ impl Args {
                 VideoCodec::Vp8 => Picture::Vp8,
                 VideoCodec::H264 => Picture::H264,
             },
+            video_only: self.video_only,
             pace: self.pace,
             publishers: if self.whip.is_some() { self.publishers } else { 0 },
             steps: if self.whep.is_some() { self.viewers } else { vec![0] },

@@ -24,6 +24,7 @@ const H264_RTX_PT: u8 = 109;
 pub struct Media {
     /// One, or the layers of a simulcast from the smallest to the largest, or none.
     pub video: Vec<Layer>,
+    /// Opus packets, played over and over; none for a silent publisher.
     pub audio: Vec<Arc<[u8]>>,
     /// Whether packets leave evenly, as a browser's, rather than a frame at once.
     pub paced: bool,
@@ -60,7 +61,8 @@ impl Media {
     /// RTP packets per second, video and audio.
     pub fn packet_rate(&self) -> f64 {
         let video: f64 = self.video.iter().map(|layer| layer.video.packet_rate()).sum();
-        video + 1000.0 / f64::from(audio::PACKET_MS)
+        let audio = if self.audio.is_empty() { 0.0 } else { 1000.0 / f64::from(audio::PACKET_MS) };
+        video + audio
     }
 }
 
@@ -114,7 +116,7 @@ pub struct Publisher {
 /// What the media lines of a publisher's offer are called.
 pub struct Mids {
     video: Option<Mid>,
-    audio: Mid,
+    audio: Option<Mid>,
 }
 
 #[cfg(test)]
@@ -125,7 +127,7 @@ impl Mids {
     }
 }
 
-/// Makes the offer: sendonly Opus, and the video as encoded, if any.
+/// Makes the offer: sendonly Opus and the video as encoded, each if there is any.
 pub fn offer(media: &Media, ip: std::net::IpAddr) -> Result<(Offered, Mids), Failure> {
     let mut config = RtcConfig::new().set_rtp_mode(true).clear_codecs().enable_opus(true, false);
     match media.video.last().map(|layer| layer.video.profile_level_id) {
@@ -143,7 +145,7 @@ pub fn offer(media: &Media, ip: std::net::IpAddr) -> Result<(Offered, Mids), Fai
         let mut add = |kind, simulcast| {
             api.add_media(kind, Direction::SendOnly, Some("loadtest".into()), None, simulcast)
         };
-        let audio = add(MediaKind::Audio, None);
+        let audio = (!media.audio.is_empty()).then(|| add(MediaKind::Audio, None));
         let video = (!media.video.is_empty()).then(|| add(MediaKind::Video, simulcast(media)));
         mids = Some(Mids { video, audio });
     };
@@ -168,8 +170,10 @@ impl Publisher {
         phase: f64,
     ) -> Result<Self, Failure> {
         let packet = f64::from(audio::PACKET_MS) / 1000.0;
-        let audio = agreed(rtc, mids.audio, Codec::Opus)
-            .map(|pt| Track::new(mids.audio, None, pt, packet, audio::CLOCK_RATE));
+        let audio = mids.audio.and_then(|mid| {
+            let pt = agreed(rtc, mid, Codec::Opus)?;
+            Some(Track::new(mid, None, pt, packet, audio::CLOCK_RATE))
+        });
         let mut video = Vec::new();
         for layer in &media.video {
             let (codec, name) = match layer.video.profile_level_id {

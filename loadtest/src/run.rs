@@ -69,7 +69,8 @@ fn encode(plan: &Plan, screen: &mut dyn Write) -> Result<Option<Arc<Media>>, Str
         return Ok(None);
     }
     let video = layers(plan).map_err(|error| error.to_string())?;
-    let media = Media { video, audio: audio::opus_loop(), paced: plan.pace == Pace::Browser };
+    let audio = if plan.video_only { Vec::new() } else { audio::opus_loop() };
+    let media = Media { video, audio, paced: plan.pace == Pace::Browser };
     for layer in &media.video {
         let (video, settings) = (&layer.video, layer.video.settings);
         say(
