@@ -66,9 +66,8 @@ impl Control {
 
     /// A worker failed, and its sessions with it.
     pub(super) fn bury_restarts(&mut self, worker: WorkerIndex) {
-        let on_it = |(number, restart): (&RequestId, &Restart)| {
-            (restart.session.worker == worker).then_some(*number)
-        };
+        let on_it =
+            |(number, restart): (&RequestId, &Restart)| (restart.session.worker == worker).then_some(*number);
         let lost: Vec<RequestId> = self.restarts.0.iter().filter_map(on_it).collect();
         lost.into_iter().for_each(|number| self.ice_restarted(number, Err(RestartError::NoSession)));
     }

@@ -55,7 +55,11 @@ pub struct LiteAgent {
 impl LiteAgent {
     /// `tie_breaker` is random.
     pub fn new(local: IceCredentials, remote: IceCredentials, tie_breaker: u64) -> LiteAgent {
-        LiteAgent { current: IceSession { number: IceSessionNumber(0), local, remote }, next: None, tie_breaker }
+        LiteAgent {
+            current: IceSession { number: IceSessionNumber(0), local, remote },
+            next: None,
+            tie_breaker,
+        }
     }
 
     /// Whether the client's credentials are as fresh as a restart wants them: both differ (RFC 8445 §9).
@@ -90,17 +94,23 @@ impl LiteAgent {
         self.sessions().find(|session| session.number == number)
     }
 
-    /// A Binding request of ours to the client.
-    pub fn check(&self, session: &IceSession, transaction: TransactionId) -> Vec<u8> {
-        let (to, from) = (&session.remote.ufrag, &session.local.ufrag);
+    /// The one whose nominated pair is in use.
+    pub fn current(&self) -> IceSessionNumber {
+        self.current.number
+    }
+
+    /// A Binding request of ours to the client; none if the ICE session has ended.
+    pub fn check(&self, number: IceSessionNumber, transaction: TransactionId) -> Option<Vec<u8>> {
+        let IceSession { local, remote, .. } = self.session(number)?;
+        let tie_breaker = self.tie_breaker;
         let request = Request {
-            to,
-            from,
-            password: &session.remote.pwd,
-            tie_breaker: self.tie_breaker,
+            to: &remote.ufrag,
+            from: &local.ufrag,
+            password: &remote.pwd,
+            tie_breaker,
             nominates: false,
         };
-        request.write(transaction)
+        Some(request.write(transaction))
     }
 
     /// The client nominated a pair in this ICE session: it is the current one from now on. Says whether that ends another.
@@ -186,7 +196,13 @@ mod tests {
     #[test]
     fn a_client_that_believes_itself_controlled_is_told_the_role_conflict() {
         let agent = agent();
-        let confused = Request { to: "ours", from: "theirs", password: "our password", tie_breaker: 1, nominates: false };
+        let confused = Request {
+            to: "ours",
+            from: "theirs",
+            password: "our password",
+            tie_breaker: 1,
+            nominates: false,
+        };
         let datagram = confused.write(ID);
         let message = Message::parse(&datagram).unwrap();
         let session = agent.session_of(&message).unwrap();
@@ -197,7 +213,7 @@ mod tests {
     #[test]
     fn our_own_check_is_answered_by_who_knows_the_clients_password() {
         let agent = agent();
-        let check = agent.check(&agent.current, ID);
+        let check = agent.check(agent.current(), ID).unwrap();
         let read = Message::parse(&check).unwrap();
         assert_eq!(read.ufrags, Some((&b"theirs"[..], &b"ours"[..])));
         assert!(read.has_integrity("their password") && read.ice_controlled && !read.use_candidate);

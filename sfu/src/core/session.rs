@@ -36,6 +36,8 @@ const ADDRESS_INTERVAL: Duration = Duration::from_secs(10);
 const CHECKS_AT_ONCE: u64 = 16;
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Datagrams that wait for the proof that an address hears us: a flight of DTLS.
+const WITHHELD_MAX: usize = 8;
 /// SSRCs that a publisher uses at a time: audio, simulcast layers, their RTX, probes, and those of a restart.
 const SSRCS_MAX: usize = 32;
 
@@ -95,6 +97,7 @@ pub struct Session {
     pub path: Option<Path>,
     /// What the first one may be sent until DTLS has proved that it hears us. `None` once proved.
     pub unproven: Option<Allowance>,
+    withheld: Vec<Vec<u8>>,
     /// When an authentic packet came from there, and from anywhere.
     path_heard: Instant,
     heard: Instant,
@@ -147,6 +150,7 @@ impl Session {
             keys: None,
             path: None,
             unproven: None,
+            withheld: Vec::new(),
             path_heard: now,
             heard: now,
             authentic: Vec::new(),
@@ -254,7 +258,23 @@ impl Session {
 
     /// Whether so many bytes may be sent to where media goes: it must have proved that it hears us, and be heard.
     pub fn may_send(&mut self, now: Instant, bytes: usize) -> bool {
-        now < self.path_heard + CONSENT_TIMEOUT && self.unproven.as_mut().is_none_or(|limit| limit.take(bytes))
+        now < self.path_heard + CONSENT_TIMEOUT
+            && self.unproven.as_mut().is_none_or(|limit| limit.take(bytes))
+    }
+
+    /// Keeps a datagram for when the path is proven; false if there are too many.
+    pub fn withhold(&mut self, contents: Vec<u8>) -> bool {
+        let fits = self.withheld.len() < WITHHELD_MAX;
+        if fits {
+            self.withheld.push(contents);
+        }
+        fits
+    }
+
+    /// The path hears us; returns what waited for that.
+    pub fn proven(&mut self) -> Vec<Vec<u8>> {
+        self.unproven = None;
+        std::mem::take(&mut self.withheld)
     }
 
     /// ICE restarted: all addresses but the path are those of the old ICE session.

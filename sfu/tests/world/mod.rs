@@ -10,7 +10,7 @@ use sfu::core::identity::Identity;
 use sfu::core::ntp::NtpClock;
 use sfu::core::outbox::{Crossing, SessionEvent, Transmit};
 use sfu::core::plan::{DtlsRole, RemoteTransport, Role, SessionPlan};
-use sfu::core::stun::{Request as StunRequest, TransactionId};
+use sfu::core::stun::{Class, Message, Request as StunRequest, TransactionId};
 use sfu::mesh::{MeshPacket, WorkerSet};
 use sfu::stats::{DropReason, WorkerSnapshot};
 use std::net::{Ipv6Addr, SocketAddr};
@@ -242,6 +242,7 @@ struct Seat {
     lose_to: bool,
     wire: Vec<Vec<u8>>,
     last_rtcp: Vec<u8>,
+    client_hello: Vec<u8>,
 }
 
 /// Workers, clients and the network between them.
@@ -274,13 +275,7 @@ impl World {
                     *byte = (state >> 56) as u8;
                 }
             };
-            Forwarder::new(
-                WorkerIndex(index),
-                others,
-                identity.clone(),
-                Box::new(random),
-                clock,
-            )
+            Forwarder::new(WorkerIndex(index), others, identity.clone(), Box::new(random), clock)
         };
         World {
             now,
@@ -328,6 +323,7 @@ impl World {
             lose_to: false,
             wire: vec![],
             last_rtcp: vec![],
+            client_hello: vec![],
         });
         ClientIndex(index)
     }
@@ -355,6 +351,9 @@ impl World {
                 let media = is_media(&datagram);
                 if DatagramKind::of(&datagram) == Some(DatagramKind::Rtcp) {
                     seat.last_rtcp.clone_from(&datagram);
+                }
+                if seat.client_hello.is_empty() && DatagramKind::of(&datagram) == Some(DatagramKind::Dtls) {
+                    seat.client_hello.clone_from(&datagram);
                 }
                 if media && std::mem::take(&mut seat.lose_from) {
                     self.lost += 1;
@@ -478,6 +477,11 @@ impl World {
         bytes
     }
 
+    /// The first DTLS datagram that the client sent.
+    pub fn client_hello(&self, index: ClientIndex) -> Vec<u8> {
+        self.seats[index.0].client_hello.clone()
+    }
+
     /// A datagram from any address to the worker of this client.
     pub fn inject_from(&mut self, index: ClientIndex, from: SocketAddr, datagram: &[u8]) {
         let worker = self.seats[index.0].worker;
@@ -565,6 +569,13 @@ impl World {
         &self.to_stranger
     }
 
+    /// The last check of ours that went to this address of nobody.
+    pub fn asked_of(&self, address: SocketAddr) -> Option<TransactionId> {
+        let sent = self.to_stranger.iter().filter(|transmit| transmit.to == address);
+        let messages = sent.filter_map(|transmit| Message::parse(&transmit.contents));
+        messages.filter(|message| message.class == Class::Request).map(|request| request.transaction).last()
+    }
+
     /// Bytes that went to addresses of nobody.
     pub fn sent_to_stranger(&self) -> usize {
         self.to_stranger.iter().map(|transmit| transmit.contents.len()).sum()
@@ -604,7 +615,10 @@ impl World {
 /// A worker's sockets: IPv4, IPv6.
 fn server_addresses(worker: usize) -> [SocketAddr; 2] {
     let port = 8_200 + worker as u16;
-    [SocketAddr::from(([10, 0, 0, 2], port)), SocketAddr::from((Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2), port))]
+    [
+        SocketAddr::from(([10, 0, 0, 2], port)),
+        SocketAddr::from((Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2), port)),
+    ]
 }
 
 /// The socket that an address can reach.

@@ -30,7 +30,9 @@ impl Forwarder {
             // Keeps a NAT's door open (RFC 8445 §11) and asks for nothing.
             (Ok(_), Class::Indication) => {}
             (Ok(slot), Class::Request) => {
-                self.guarded(now, slot, |core| core.handle_request(now, slot, path, (&message, datagram.len())));
+                self.guarded(now, slot, |core| {
+                    core.handle_request(now, slot, path, (&message, datagram.len()))
+                });
             }
             (Ok(slot), _) => self.guarded(now, slot, |core| core.handle_response(now, slot, path, &message)),
         }
@@ -43,7 +45,13 @@ impl Forwarder {
     }
 
     /// A client checks the way to us. Only a request with good integrity is answered and changes anything.
-    fn handle_request(&mut self, now: Instant, slot: usize, path: Path, (request, bytes): (&Message<'_>, usize)) {
+    fn handle_request(
+        &mut self,
+        now: Instant,
+        slot: usize,
+        path: Path,
+        (request, bytes): (&Message<'_>, usize),
+    ) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         if session.is_ending() {
             return; // consent is revoked (RFC 7675 §5.2)
@@ -85,7 +93,13 @@ impl Forwarder {
     }
 
     /// The client wants its media there.
-    fn nominate(&mut self, now: Instant, slot: usize, path: Path, (number, bytes): (IceSessionNumber, usize)) {
+    fn nominate(
+        &mut self,
+        now: Instant,
+        slot: usize,
+        path: Path,
+        (number, bytes): (IceSessionNumber, usize),
+    ) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         match session.path {
             // DTLS will prove that this one hears us; until then it is sent little.
@@ -94,7 +108,9 @@ impl Forwarder {
                 self.select(now, slot, path, number);
             }
             Some(current) if current == path => {
-                self.cancel_check(slot);
+                if session.check.as_ref().is_some_and(|check| check.path != path) {
+                    self.cancel_check(slot);
+                }
                 self.select(now, slot, path, number);
             }
             Some(_) => self.begin_check(now, slot, path, (number, true, bytes)),
@@ -181,16 +197,33 @@ impl Forwarder {
 
     /// Sends the request of a check, for the first time or again, or gives it up.
     pub(super) fn step_check(&mut self, now: Instant, slot: usize) {
-        let Some(Session { ice, check: Some(check), .. }) = self.sessions.get_mut(slot) else { return };
-        let Some(session) = ice.session(check.ice_session) else { return self.cancel_check(slot) };
-        let contents = ice.check(session, check.transaction);
-        match check.step(now, contents.len()) {
-            Step::Send => {
-                let (socket, to) = check.path;
-                self.out.transmits.push(Transmit { socket, to, contents });
-            }
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let Session { ice, check: Some(check), path, unproven, .. } = session else { return };
+        match check.step(now) {
             Step::Wait => {}
             Step::Failed => self.cancel_check(slot),
+            Step::Send => {
+                let Some(contents) = ice.check(check.ice_session, check.transaction) else {
+                    return self.cancel_check(slot); // another restart came between
+                };
+                let of_path = unproven.as_mut().filter(|_| *path == Some(check.path));
+                if of_path.unwrap_or(&mut check.allowance).take(contents.len()) {
+                    let (socket, to) = check.path;
+                    self.out.transmits.push(Transmit { socket, to, contents });
+                }
+            }
+        }
+    }
+
+    /// What may not be sent before the address has proved that it hears us: a long flight of DTLS. It waits for that.
+    pub(super) fn withhold(&mut self, now: Instant, slot: usize, contents: Vec<u8>) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        match session.path.filter(|_| session.unproven.is_some() && session.withhold(contents)) {
+            Some(path) => {
+                let number = session.ice.current();
+                self.begin_check(now, slot, path, (number, true, 0));
+            }
+            None => self.meters.dropped(DropReason::UnprovenAddress, 1),
         }
     }
 
@@ -217,12 +250,13 @@ impl Forwarder {
         if let Some(session) = self.sessions.get_mut(slot) {
             session.consented(now, path);
         }
-        if nominated {
-            if let Some(session) = self.sessions.get_mut(slot) {
-                session.unproven = None;
-            }
-            self.select(now, slot, path, number);
+        if !nominated {
+            return;
         }
+        if let Some(session) = self.sessions.get_mut(slot) {
+            self.drained.datagrams.append(&mut session.proven());
+        }
+        self.select(now, slot, path, number);
     }
 
     /// Restarts a session's ICE and answers with [`SessionEvent::IceRestarted`].

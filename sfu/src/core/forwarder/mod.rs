@@ -315,11 +315,11 @@ impl Forwarder {
 
     /// What str0m wants sent goes where media goes.
     fn hand_over(&mut self, now: Instant, slot: usize) {
-        for contents in self.drained.datagrams.drain(..) {
+        for contents in std::mem::take(&mut self.drained.datagrams) {
             let Some(session) = self.sessions.get_mut(slot) else { continue };
             match session.path.filter(|_| session.may_send(now, contents.len())) {
                 Some((socket, to)) => self.out.transmits.push(Transmit { socket, to, contents }),
-                None => self.meters.dropped(DropReason::UnprovenAddress, 1),
+                None => self.withhold(now, slot, contents),
             }
         }
     }
@@ -340,7 +340,7 @@ impl Forwarder {
         }
         session.life = Life::Connected;
         // The client has answered what was sent there and nowhere else.
-        session.unproven = None;
+        drop(session.proven());
         if let Some(path) = session.path {
             session.consented(now, path);
         }
