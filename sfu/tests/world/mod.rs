@@ -39,7 +39,8 @@ pub struct Client {
 }
 
 impl Client {
-    fn new(now: Instant, address: SocketAddr, servers: [SocketAddr; 2], rtx: bool) -> Client {
+    /// A client at `address` of servers of IPv4 and IPv6.
+    pub fn new(now: Instant, address: SocketAddr, servers: [SocketAddr; 2], rtx: bool) -> Client {
         let mut extensions = ExtensionMap::empty();
         extensions.set(MID_ID, Str0mExtension::RtpMid);
         let mut config = RtcConfig::new().set_rtp_mode(true).clear_codecs().set_extension_map(extensions);
@@ -69,7 +70,8 @@ impl Client {
         }
     }
 
-    fn transport(&mut self) -> RemoteTransport {
+    /// Its half of the transport.
+    pub fn transport(&mut self) -> RemoteTransport {
         let api = self.rtc.direct_api();
         let creds = api.local_ice_credentials();
         RemoteTransport {
@@ -80,7 +82,8 @@ impl Client {
         }
     }
 
-    fn connect(&mut self, role: Role, ufrag: &str, pwd: &str, fingerprint: [u8; 32]) {
+    /// It has the answer, and connects.
+    pub fn connect(&mut self, role: Role, ufrag: &str, pwd: &str, fingerprint: [u8; 32]) {
         let mid = Mid::from("0");
         let mut api = self.rtc.direct_api();
         api.set_remote_ice_credentials(IceCreds { ufrag: ufrag.into(), pass: pwd.into() });
@@ -163,6 +166,11 @@ impl Client {
         packet
     }
 
+    /// What it wants sent, each from which of its addresses.
+    pub fn take_outgoing(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
+        std::mem::take(&mut self.outgoing)
+    }
+
     /// Leaves its address for another one, as from one network to the next.
     pub fn move_to(&mut self, address: SocketAddr) {
         let old = Candidate::host(self.address(), "udp").unwrap();
@@ -196,14 +204,16 @@ impl Client {
         self.rtc.direct_api().set_ice_controlling(false);
     }
 
-    fn receive(&mut self, now: Instant, to: SocketAddr, datagram: &[u8]) {
+    /// A datagram arrived at its address `to`.
+    pub fn receive(&mut self, now: Instant, to: SocketAddr, datagram: &[u8]) {
         let server = self.servers[socket_of(to)];
         let receive = Receive::new(Protocol::Udp, server, to, datagram).unwrap();
         self.rtc.handle_input(Input::Receive(now, receive)).unwrap();
         self.drain();
     }
 
-    fn advance(&mut self, now: Instant) {
+    /// Time has passed.
+    pub fn advance(&mut self, now: Instant) {
         self.now = now;
         self.rtc.handle_input(Input::Timeout(now)).unwrap();
         self.drain();
