@@ -18,7 +18,7 @@ fn packet(c: &mut Criterion) {
 fn session(c: &mut Criterion) {
     let Ok(identity) = Identity::generate() else { return };
     let server = SocketAddr::from(([127, 0, 0, 1], 8_200));
-    let forwarder = || inputs::forwarder(identity.clone(), server);
+    let forwarder = || inputs::forwarder(identity.clone());
     let now = Instant::now();
     c.bench_function("session: build a viewer", |b| {
         b.iter_batched_ref(

@@ -12,8 +12,8 @@ use sfu::core::plan::{
     SessionPlan, Ssrc, SsrcPair, StreamId,
 };
 use sfu::core::rewrite::Source;
+use sfu::core::stun::{Request, TransactionId};
 use sfu::mesh::WorkerSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -35,11 +35,11 @@ pub const HEADER_BYTES: usize = 20;
 /// What is left for the payload.
 pub const PAYLOAD_BYTES: usize = DATAGRAM_BYTES - HEADER_BYTES - crate::seal::TAG_BYTES;
 
-/// A core without sessions on the given socket address. Its ufrags and sequence numbers are the same in each run.
-pub fn forwarder(identity: Identity, socket: SocketAddr) -> Forwarder {
+/// A core without sessions. Its ufrags and sequence numbers are the same in each run.
+pub fn forwarder(identity: Identity) -> Forwarder {
     let random = Box::new(|bytes: &mut [u8]| bytes.fill(7));
     let clock = NtpClock::new(Instant::now(), SystemTime::now());
-    Forwarder::new(WorkerIndex(0), WorkerSet::default(), vec![socket], identity, random, clock)
+    Forwarder::new(WorkerIndex(0), WorkerSet::default(), identity, random, clock)
 }
 
 /// A viewer's plan with one video section.
@@ -69,16 +69,12 @@ pub fn viewer_plan() -> SessionPlan {
     }
 }
 
-/// A STUN Binding request of a session on worker 0, without integrity.
+/// A STUN Binding request to a session on worker 0.
 pub fn binding_request() -> Vec<u8> {
     let session = SessionId { worker: WorkerIndex(0), slot: 17, generation: 3 };
-    let username = format!("{}:qhSH", sfu::core::demux::ufrag(session, 0xfeed));
-    let mut message = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
-    message.extend([9; 12]);
-    message.extend([0, 6]);
-    message.extend((username.len() as u16).to_be_bytes());
-    message.extend(username.as_bytes());
-    message
+    let to = sfu::core::demux::ufrag(session, 0xfeed);
+    let request = Request { to: &to, from: "qhSH", password: "", tie_breaker: 1, nominates: true };
+    request.write(TransactionId([9; 12]))
 }
 
 /// A full-size packet in the middle of a frame, of sequence number 1.

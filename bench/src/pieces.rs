@@ -5,13 +5,14 @@ use crate::client;
 use crate::error::Error;
 use crate::inputs::{self, DATAGRAM_BYTES, HEADER_BYTES};
 use crate::seal::{Sealer, TAG_BYTES};
-use sfu::core::demux::{DatagramKind, local_ufrag, slot_of};
+use sfu::core::demux::{DatagramKind, slot_of};
 use sfu::core::egress::{TrainLimits, Trains};
 use sfu::core::identity::Identity;
 use sfu::core::keyframe::starts_keyframe;
 use sfu::core::receive_log::ReceiveLog;
 use sfu::core::rewrite::RtpRewriter;
 use sfu::core::store::PacketStore;
+use sfu::core::stun::Message;
 use sfu::mesh::{Inbox, MeshPacket};
 use std::hint::black_box;
 use std::net::SocketAddr;
@@ -53,7 +54,8 @@ fn find_stun_slot() -> impl FnMut() -> bool {
     let stun = inputs::binding_request();
     move || {
         let stun = black_box(stun.as_slice());
-        DatagramKind::of(stun).is_some() && local_ufrag(stun).and_then(slot_of).is_some()
+        let request = Message::parse(stun).filter(|_| DatagramKind::of(stun).is_some());
+        request.and_then(|request| slot_of(request.ufrags?.0)).is_some()
     }
 }
 
@@ -115,7 +117,7 @@ const FAN_OUT_PACKETS: u64 = 8;
 fn fan_out() -> Result<impl FnMut() -> bool, Error> {
     let identity = Identity::generate().map_err(|error| Error::Crypto(error.to_string()))?;
     let (server, fingerprint) = (SocketAddr::from(([127, 0, 0, 1], 9)), identity.fingerprint);
-    let mut forwarder = inputs::forwarder(identity, server);
+    let mut forwarder = inputs::forwarder(identity);
     let mut now = Instant::now();
     for viewer in 0..FAN_OUT_VIEWERS {
         let address = SocketAddr::from(([127, 0, 0, 1], 10 + viewer as u16));

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(usize)]
 pub enum DropReason {
-    /// No session has this source address, and it is not STUN.
+    /// No session has this source address, and it is no STUN request or response.
     UnknownAddress,
     /// STUN whose USERNAME names no session.
     UnknownUfrag,
@@ -40,11 +40,15 @@ pub enum DropReason {
     AwaitingKeyframe,
     /// Came twice, or too late to be of use: older than all that is kept, or than what a viewer began with.
     TooLate,
+    /// A STUN response to no check of ours.
+    UnknownTransaction,
+    /// Withheld from an address that has not proved that it hears us, or is not heard any more.
+    UnprovenAddress,
 }
 
 impl DropReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [DropReason; 17] = [
+    pub const ALL: [DropReason; 19] = [
         DropReason::UnknownAddress,
         DropReason::UnknownUfrag,
         DropReason::NotMedia,
@@ -62,6 +66,8 @@ impl DropReason {
         DropReason::RtcpReplayed,
         DropReason::AwaitingKeyframe,
         DropReason::TooLate,
+        DropReason::UnknownTransaction,
+        DropReason::UnprovenAddress,
     ];
 
     /// The label value.
@@ -84,6 +90,8 @@ impl DropReason {
             DropReason::RtcpReplayed => "rtcp_replayed",
             DropReason::AwaitingKeyframe => "awaiting_keyframe",
             DropReason::TooLate => "too_late",
+            DropReason::UnknownTransaction => "unknown_transaction",
+            DropReason::UnprovenAddress => "unproven_address",
         }
     }
 }

@@ -3,7 +3,7 @@
 //! wait → reap → mailbox → mesh in → timers → mesh out → fan out → hand over. Every phase is bounded; what is left over
 //! makes the next wait return at once.
 
-use crate::control::protocol::{RequestId, SessionId, WorkerIndex};
+use crate::control::protocol::{IceCredentials, RequestId, SessionId, WorkerIndex};
 use crate::core::egress::{TrainLimits, Trains};
 use crate::core::forwarder::{Forwarder, GROUP_PACKETS_MAX};
 use crate::core::meters::Histogram;
@@ -45,6 +45,15 @@ pub enum Command {
     },
     /// End a session.
     Delete(SessionId),
+    /// Restart a session's ICE; answered by [`SessionEvent::IceRestarted`].
+    RestartIce {
+        /// Comes back in the answer.
+        request: RequestId,
+        /// Which.
+        session: SessionId,
+        /// The client's new credentials.
+        remote: IceCredentials,
+    },
     /// Answered by [`FromWorker::Stats`].
     Stats,
     /// End all sessions, then the worker.
@@ -144,6 +153,9 @@ impl Worker {
             match self.mailbox.pop() {
                 Some(Command::Create { request, plan }) => self.forwarder.create(now, request, plan),
                 Some(Command::Delete(session)) => self.forwarder.delete(now, session),
+                Some(Command::RestartIce { request, session, remote }) => {
+                    self.forwarder.restart_ice(request, session, remote);
+                }
                 Some(Command::Stats) => self.report(),
                 Some(Command::ShutDown) => self.forwarder.shut_down(now),
                 None => return,

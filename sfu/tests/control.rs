@@ -1,138 +1,20 @@
 //! A whole media process, spoken to over its control socket as signaling does.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod media;
 mod plans;
 
+use media::{PATIENCE, Signaling, config, start};
 use plans::plan_h264;
-use sfu::config::MediaConfig;
-use sfu::control::frame::{Decoder, encode};
 use sfu::control::protocol::{
-    CreateError, EndReason, Event, Hello, PROTOCOL_VERSION, Request, RequestId, SessionId, WorkerIndex,
-    WorkerLoad,
+    CreateError, EndReason, Event, IceCredentials, PROTOCOL_VERSION, Request, RestartError,
 };
 use sfu::core::plan::{Epoch, Role, SessionPlan};
 use sfu::error::StartError;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
-
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A media process on a thread of this one.
-struct Media {
-    control: PathBuf,
-    thread: JoinHandle<Result<(), StartError>>,
-}
-
-/// Media on two workers at free ports; the name keeps tests apart.
-fn start(name: &str) -> Media {
-    let config = config(name);
-    let control = config.control.clone();
-    let thread = thread::spawn(move || sfu::run(config, || {}));
-    Media { control, thread }
-}
-
-fn config(name: &str) -> MediaConfig {
-    let directory = std::env::temp_dir().join(format!("sfu-control-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let cores: Vec<usize> =
-        core_affinity::get_core_ids().unwrap().iter().map(|core| core.id).take(2).collect();
-    MediaConfig {
-        control: directory.join(name),
-        bind: vec![Ipv4Addr::LOCALHOST.into()],
-        udp_port: free_ports(cores.len() as u16),
-        cores,
-        config_hash: 42,
-    }
-}
-
-/// The first of `count` UDP ports in a row that are free now.
-fn free_ports(count: u16) -> u16 {
-    loop {
-        let first = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-        let free = |port: u16| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-        if first < u16::MAX - count && (first..first + count).all(free) {
-            return first;
-        }
-    }
-}
-
-/// Signaling's end of a connection.
-struct Signaling {
-    stream: UnixStream,
-    decoder: Decoder,
-}
-
-impl Signaling {
-    fn connect(control: &Path) -> (Signaling, Hello) {
-        let started = Instant::now();
-        let stream = loop {
-            match UnixStream::connect(control) {
-                Ok(stream) => break stream,
-                Err(error) if started.elapsed() > PATIENCE => panic!("no media: {error}"),
-                Err(_) => thread::sleep(Duration::from_millis(10)),
-            }
-        };
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut signaling = Signaling { stream, decoder: Decoder::default() };
-        match signaling.event() {
-            Event::Hello(hello) => (signaling, hello),
-            other => panic!("media must greet first, not {other:?}"),
-        }
-    }
-
-    fn ask(&mut self, request: &Request) {
-        self.stream.write_all(&encode(request).unwrap()).unwrap();
-    }
-
-    /// The next event that is no load report; those come unasked between all others.
-    fn event(&mut self) -> Event {
-        loop {
-            match self.any_event() {
-                Event::Load(_) => {}
-                event => return event,
-            }
-        }
-    }
-
-    fn load(&mut self) -> Vec<WorkerLoad> {
-        loop {
-            if let Event::Load(workers) = self.any_event() {
-                return workers;
-            }
-        }
-    }
-
-    fn any_event(&mut self) -> Event {
-        let mut buffer = [0; 4096];
-        loop {
-            if let Some(event) = self.decoder.next_message().unwrap() {
-                return event;
-            }
-            let bytes = match self.stream.read(&mut buffer) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                result => result.unwrap(),
-            };
-            assert!(bytes > 0, "media closed the connection");
-            self.decoder.push(&buffer[..bytes]);
-        }
-    }
-
-    fn create(&mut self, worker: u16, plan: SessionPlan) -> Result<SessionId, CreateError> {
-        let request = RequestId(u64::from(worker) + 100);
-        self.ask(&Request::Create { request, worker: WorkerIndex(worker), plan });
-        match self.event() {
-            Event::Created { request: answered, result } if answered == request => {
-                result.map(|created| created.session)
-            }
-            other => panic!("expected the answer to a create, not {other:?}"),
-        }
-    }
-}
+use std::time::Instant;
 
 fn viewer() -> SessionPlan {
     let mut plan = plan_h264(Role::Viewer, Epoch(0));
@@ -247,5 +129,23 @@ fn bytes_of_another_protocol_cost_the_connection_only() {
     let (mut signaling, _) = Signaling::connect(&media.control);
     signaling.create(0, viewer()).unwrap();
     signaling.ask(&Request::Shutdown);
+    media.thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_restart_of_what_is_not_connected_or_not_there_is_refused_and_changes_nothing() {
+    let media = start("restart");
+    let (mut signaling, _) = Signaling::connect(&media.control);
+    let session = signaling.create(0, viewer()).unwrap();
+    let remote = IceCredentials { ufrag: "fresh".into(), pwd: "0123456789012345678901".into() };
+    assert_eq!(signaling.restart_ice(session, &remote, b"new"), Err(RestartError::NotConnected));
+    assert_eq!(signaling.restart_ice(session, &remote, &[0; 4097]), Err(RestartError::BlobSize));
+    drop(signaling);
+    let (mut next, hello) = Signaling::connect(&media.control);
+    assert_eq!(hello.sessions[0].plan, viewer());
+    next.ask(&Request::Delete { session });
+    assert_eq!(next.event(), Event::Ended { session, reason: EndReason::Deleted });
+    assert_eq!(next.restart_ice(session, &remote, b"new"), Err(RestartError::NoSession));
+    next.ask(&Request::Shutdown);
     media.thread.join().unwrap().unwrap();
 }

@@ -37,7 +37,7 @@ impl Server {
         let ring = ServerRing::new(sink)?;
         let server = ring.address()?;
         let fingerprint = identity.fingerprint;
-        let mut forwarder = inputs::forwarder(identity, server);
+        let mut forwarder = inputs::forwarder(identity);
         let start = Instant::now();
         let mut joined = Duration::ZERO;
         for (viewer, &target) in sink.targets().iter().enumerate() {

@@ -6,6 +6,7 @@ pub mod frame;
 pub mod listener;
 mod load;
 pub mod protocol;
+mod restart;
 mod thread;
 
 use self::listener::{Connection, ConnectionId, FromSignaling};
@@ -14,6 +15,7 @@ use self::protocol::{
     CreateError, EndReason, Event, Hello, LOAD_INTERVAL_MS, PROTOCOL_VERSION, Request, RequestId, SessionId,
     SessionInfo, WorkerIndex, WorkerInfo,
 };
+use self::restart::Restarts;
 use self::thread::{WorkerFactory, WorkerHandle};
 use crate::config::{MediaConfig, ORPHAN_SECONDS, PROCESS_SESSIONS_MAX};
 use crate::core::identity::Identity;
@@ -73,6 +75,7 @@ struct Control {
     info: Vec<WorkerInfo>,
     sessions: HashMap<SessionId, SessionInfo>,
     pending: HashMap<RequestId, (WorkerIndex, Pending)>,
+    restarts: Restarts,
     next_request: u64,
     connection: Option<Connection>,
     round: Option<Round>,
@@ -108,6 +111,7 @@ impl Control {
             factory,
             sessions: HashMap::new(),
             pending: HashMap::new(),
+            restarts: Restarts::default(),
             next_request: 0,
             connection: None,
             round: None,
@@ -205,6 +209,9 @@ impl Control {
             Request::Delete { session } => {
                 self.command(session.worker, Command::Delete(session));
             }
+            Request::RestartIce { request, session, remote, blob } => {
+                self.restart_ice(connection, request, session, (remote, blob));
+            }
             Request::Stats => self.ask_workers(Purpose::Stats),
             Request::Shutdown => self.shut_down(),
         }
@@ -284,6 +291,7 @@ impl Control {
                     self.tell(&Event::Created { request: pending.request, result });
                 }
             }
+            SessionEvent::IceRestarted { request, result } => self.ice_restarted(request, result),
             SessionEvent::Connected(session) => {
                 self.update(session, |info| info.connected = true);
                 self.tell(&Event::Connected { session });
@@ -361,6 +369,7 @@ impl Control {
         lost.into_iter().for_each(|session| self.ended(session, EndReason::WorkerFault));
         let waiting: Vec<RequestId> =
             self.pending.iter().filter(|(_, (at, _))| *at == worker).map(|(id, _)| *id).collect();
+        self.bury_restarts(worker);
         for id in waiting {
             if let Some((_, pending)) = self.pending.remove(&id) {
                 let result = Err(CreateError::NoWorker);

@@ -12,7 +12,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 /// Changes whenever a message changes its shape. Signaling drains a media process of another version.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 /// Longest frame in bytes: a hello with [`crate::config::PROCESS_SESSIONS_MAX`] sessions of some 1 kB stays below.
 pub const FRAME_BYTES_MAX: usize = 256 << 20;
 
@@ -37,9 +37,25 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// Pairs a [`Request::Create`] with its [`Event::Created`]; chosen by signaling.
+/// Pairs a [`Request::Create`] with its [`Event::Created`], a [`Request::RestartIce`] with its [`Event::IceRestarted`]; chosen by
+/// signaling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RequestId(pub u64);
+
+/// ICE credentials of one side (RFC 8839 §5.4).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IceCredentials {
+    /// User name fragment, 4–256 ice-chars.
+    pub ufrag: String,
+    /// Password, 22–256 ice-chars. Kept out of logs.
+    pub pwd: String,
+}
+
+impl fmt::Debug for IceCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IceCredentials").field("ufrag", &self.ufrag).finish_non_exhaustive()
+    }
+}
 
 /// From signaling to media.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,6 +74,17 @@ pub enum Request {
         /// Which.
         session: SessionId,
     },
+    /// Restart ICE (RFC 8445 §9): the client has new credentials, and gets new ones of ours. Answered by [`Event::IceRestarted`].
+    RestartIce {
+        /// Comes back in the answer.
+        request: RequestId,
+        /// Which.
+        session: SessionId,
+        /// The client's new credentials.
+        remote: IceCredentials,
+        /// Takes the place of the plan's blob once the restart is accepted.
+        blob: Vec<u8>,
+    },
     /// Answered by [`Event::Stats`].
     Stats,
     /// End every session with a DTLS close_notify, then exit.
@@ -75,6 +102,14 @@ pub enum Event {
         request: RequestId,
         /// The session is in place and answers STUN, or why not.
         result: Result<Created, CreateError>,
+    },
+    /// The answer to [`Request::RestartIce`].
+    IceRestarted {
+        /// As asked.
+        request: RequestId,
+        /// Our new credentials, which answer STUN from now on, as the old ones do until the client nominates a pair with the new
+        /// ones. Or why the session goes on as it was.
+        result: Result<IceCredentials, RestartError>,
     },
     /// ICE and DTLS are up.
     Connected {
@@ -194,6 +229,22 @@ pub enum CreateError {
     Refused,
     #[error("media is shutting down")]
     ShuttingDown,
+}
+
+/// Why ICE was not restarted. The session goes on with the credentials that it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "each variant is its message")]
+pub enum RestartError {
+    #[error("there is no such session")]
+    NoSession,
+    #[error("a restart needs a new ufrag of 4 to 256 ice-chars and a new password of 22 to 256")]
+    BadCredentials,
+    #[error("the session has not been connected yet; restart it after that, or make a new one")]
+    NotConnected,
+    #[error("another restart of the session is being answered; try again after it")]
+    InProgress,
+    #[error("the blob is larger than 4096 bytes")]
+    BlobSize,
 }
 
 /// Why a session ended: the closed set of values of its metric's `reason` label.

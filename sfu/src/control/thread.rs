@@ -58,7 +58,6 @@ impl WorkerFactory {
             core,
             is_restart,
             others: self.others(index),
-            addresses: addresses.clone(),
             identity: self.identity.clone(),
             clock: self.clock,
             mesh: Arc::clone(&self.mesh),
@@ -102,7 +101,6 @@ struct WorkerStart {
     core: usize,
     is_restart: bool,
     others: WorkerSet,
-    addresses: Vec<SocketAddr>,
     identity: Identity,
     clock: NtpClock,
     mesh: Arc<Mesh>,
@@ -138,8 +136,7 @@ impl WorkerStart {
         // getrandom fails only where the kernel has no random source at all, and then the certificate failed before.
         let random =
             Box::new(|bytes: &mut [u8]| getrandom::fill(bytes).unwrap_or_else(|_| std::process::abort()));
-        let mut forwarder =
-            Forwarder::new(self.index, self.others, self.addresses, self.identity, random, self.clock);
+        let mut forwarder = Forwarder::new(self.index, self.others, self.identity, random, self.clock);
         if self.is_restart {
             forwarder.announce_restart();
         }

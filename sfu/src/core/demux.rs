@@ -1,5 +1,6 @@
-//! Which session a datagram belongs to: by source address, else by the ICE ufrag. Nothing is looked up by scanning.
+//! What a datagram is, and the ICE ufrag that leads to a session. Nothing is looked up by scanning.
 
+use super::stun;
 use crate::control::protocol::{SessionId, WorkerIndex};
 
 /// What the first byte says (RFC 7983), RTP and RTCP told apart by RFC 5761.
@@ -15,21 +16,16 @@ pub enum DatagramKind {
     Rtcp,
 }
 
-/// Smallest STUN message and SRTP header in bytes.
-const STUN_HEADER_BYTES: usize = 20;
+/// Smallest headers.
 const RTP_HEADER_BYTES: usize = 12;
 const RTCP_HEADER_BYTES: usize = 8;
 const DTLS_HEADER_BYTES: usize = 13;
-const STUN_MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
-const STUN_BINDING_REQUEST: [u8; 2] = [0x00, 0x01];
-const STUN_USERNAME: u16 = 0x0006;
-const STUN_USE_CANDIDATE: u16 = 0x0025;
 
 impl DatagramKind {
     /// Classifies a datagram. `None` for what no WebRTC client sends here.
     pub fn of(datagram: &[u8]) -> Option<DatagramKind> {
         match *datagram.first()? {
-            0..=3 if datagram.len() >= STUN_HEADER_BYTES && datagram[4..8] == STUN_MAGIC_COOKIE => {
+            0..=3 if datagram.len() >= stun::HEADER_BYTES && datagram[4..8] == stun::MAGIC_COOKIE => {
                 Some(DatagramKind::Stun)
             }
             20..=63 if datagram.len() >= DTLS_HEADER_BYTES => Some(DatagramKind::Dtls),
@@ -40,34 +36,6 @@ impl DatagramKind {
             _ => None,
         }
     }
-}
-
-/// Our half of a Binding request's USERNAME, the text before the colon (RFC 8445 §7.2.2). `None` for anything but a
-/// well-formed Binding request.
-pub fn local_ufrag(stun: &[u8]) -> Option<&[u8]> {
-    attribute(stun, STUN_USERNAME)?.split(|&b| b == b':').next()
-}
-
-/// Whether a Binding request nominates the pair that it checks (USE-CANDIDATE, RFC 8445 §7.1.2).
-pub fn nominates(stun: &[u8]) -> bool {
-    attribute(stun, STUN_USE_CANDIDATE).is_some()
-}
-
-/// The first attribute of this type in a Binding request.
-fn attribute(stun: &[u8], wanted: u16) -> Option<&[u8]> {
-    if stun.get(..2)? != STUN_BINDING_REQUEST {
-        return None;
-    }
-    let mut rest = stun.get(STUN_HEADER_BYTES..)?;
-    while let Some((header, body)) = rest.split_at_checked(4) {
-        let kind = u16::from_be_bytes([header[0], header[1]]);
-        let bytes = usize::from(u16::from_be_bytes([header[2], header[3]]));
-        if kind == wanted {
-            return body.get(..bytes);
-        }
-        rest = body.get(bytes.next_multiple_of(4)..)?;
-    }
-    None
 }
 
 /// Length of the ufrags that [`ufrag`] makes.
@@ -95,46 +63,21 @@ const _: () = assert!(crate::config::SESSIONS_MAX <= 1 << 24);
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
-    fn binding_request(username: &[u8]) -> Vec<u8> {
-        let mut message = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
-        message.extend([7; 12]);
-        message.extend([0x80, 0x22, 0, 3, b'a', b'b', b'c', 0]); // SOFTWARE, padded
-        message.extend(STUN_USERNAME.to_be_bytes());
-        message.extend(u16::try_from(username.len()).unwrap().to_be_bytes());
-        message.extend(username);
-        message.resize(message.len().next_multiple_of(4), 0);
-        message
-    }
-
     #[test]
-    fn a_binding_request_names_its_session() {
+    fn a_ufrag_names_its_slot() {
         let session = SessionId { worker: WorkerIndex(3), slot: 0x1234, generation: 9 };
-        let ours = ufrag(session, 0xdead_beef);
-        let message = binding_request(format!("{ours}:theirs").as_bytes());
-        assert_eq!(DatagramKind::of(&message), Some(DatagramKind::Stun));
-        let found = local_ufrag(&message).unwrap();
-        assert_eq!(found, ours.as_bytes());
-        assert_eq!(slot_of(found), Some(0x1234));
-        assert!(!nominates(&message));
-        let nominating = [&message[..], &[0, 0x25, 0, 0]].concat();
-        assert!(nominates(&nominating));
-    }
-
-    #[test]
-    fn truncated_and_foreign_messages_name_nothing() {
-        let whole = binding_request(b"0123456789:x");
-        for end in 0..whole.len() {
-            let found = local_ufrag(&whole[..end]);
-            assert!(found.is_none(), "{end} bytes named {found:?}");
-        }
-        let mut response = whole;
-        response[..2].copy_from_slice(&[0x01, 0x01]);
-        assert_eq!(local_ufrag(&response), None);
+        assert_eq!(slot_of(ufrag(session, 0xdead_beef).as_bytes()), Some(0x1234));
         assert_eq!(slot_of(b"zz"), None);
         assert_eq!(slot_of(&[0xff; UFRAG_BYTES]), None);
+    }
+
+    #[test]
+    fn only_what_a_client_may_send_here_has_a_kind() {
+        let stun = [&[0, 1, 0, 0][..], &stun::MAGIC_COOKIE, &[7; 12]].concat();
+        assert_eq!(DatagramKind::of(&stun), Some(DatagramKind::Stun));
+        assert_eq!(DatagramKind::of(&stun[..19]), None);
         assert_eq!(DatagramKind::of(&[0; 64]), None);
         assert_eq!(DatagramKind::of(&[]), None);
         assert_eq!(DatagramKind::of(&[0x80]), None);

@@ -3,7 +3,9 @@
 
 use super::egress::{TrainLimits, Trains};
 use super::packet::MediaPacket;
-use crate::control::protocol::{CreateError, Created, EndReason, RequestId, SessionId, WorkerIndex};
+use crate::control::protocol::{
+    CreateError, Created, EndReason, IceCredentials, RequestId, RestartError, SessionId, WorkerIndex,
+};
 use crate::core::codec::Codec;
 use crate::mesh::{Signal, WorkerSet};
 use std::collections::VecDeque;
@@ -45,6 +47,13 @@ pub enum SessionEvent {
         request: RequestId,
         /// The session, or why there is none.
         result: Result<Created, CreateError>,
+    },
+    /// The answer to a restart command.
+    IceRestarted {
+        /// As asked.
+        request: RequestId,
+        /// Our new credentials, or why there are none.
+        result: Result<IceCredentials, RestartError>,
     },
     /// ICE and DTLS are up.
     Connected(SessionId),

@@ -1,16 +1,19 @@
 //! One str0m `Rtc`, wrapped so that its one rule cannot be broken: one mutation, then drain until Timeout.
+//!
+//! It does DTLS, and for publishers SRTP. It sees neither STUN nor addresses: see [`Peer::nominated`].
 
 use super::codec::{Codec, MediaKind};
 use super::demux::DatagramKind;
 use super::identity::Identity;
 use super::plan::{DtlsRole, Extension, MediaSection, Payload, Role, SessionPlan};
-use std::net::SocketAddr;
+use super::stun::{self, TransactionId};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 use str0m::config::Fingerprint;
 use str0m::format::{Codec as Str0mCodec, CodecConfig, CodecSpec, FormatParams, PayloadParams};
 use str0m::ice::IceCreds;
 use str0m::media::{Frequency, MediaKind as Str0mKind, Mid, Rid};
-use str0m::net::{Protocol, Receive, Transmit};
+use str0m::net::{Protocol, Receive};
 use str0m::rtp::{Extension as Str0mExtension, ExtensionMap};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig, RtcError};
 
@@ -23,22 +26,18 @@ pub struct Peer {
     deadline: Instant,
 }
 
-/// Our half of a session's transport.
-#[derive(Clone, Copy)]
-pub struct Local<'a> {
-    /// The certificate that all sessions share.
-    pub identity: &'a Identity,
-    /// Fresh for each session.
-    pub creds: &'a IceCreds,
-    /// The worker's bound addresses: the host candidates.
-    pub addresses: &'a [SocketAddr],
-}
+/// Where str0m believes that it and the client are: addresses of documentation (RFC 5737), which nothing is sent to.
+const HERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 9));
+const THERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 2), 9));
+/// Its ICE credentials, both ours and the client's. No stranger's STUN reaches it.
+const UFRAG: &str = "inside";
+const PASSWORD: &str = "no stranger's STUN comes here";
 
 /// What a drain brought.
 #[derive(Default)]
 pub struct Drained {
-    /// Datagrams to send.
-    pub transmits: Vec<Transmit>,
+    /// Datagrams to send, to where the session's media goes.
+    pub datagrams: Vec<Vec<u8>>,
     /// What happened.
     pub events: Vec<Event>,
 }
@@ -48,15 +47,15 @@ impl Peer {
     pub fn new(
         now: Instant,
         plan: &SessionPlan,
-        local: Local<'_>,
+        identity: &Identity,
         out: &mut Drained,
     ) -> Result<Peer, RtcError> {
         let mut config = RtcConfig::new()
             .set_rtp_mode(true)
             .set_ice_lite(true)
-            .set_crypto_provider(local.identity.provider.clone())
-            .set_dtls_cert(local.identity.certificate.clone())
-            .set_local_ice_credentials(local.creds.clone());
+            .set_crypto_provider(identity.provider.clone())
+            .set_dtls_cert(identity.certificate.clone())
+            .set_local_ice_credentials(inside());
         let media = plan.role == Role::Publisher;
         if media {
             config = config.set_extension_map(extension_map(plan));
@@ -65,14 +64,9 @@ impl Peer {
             config = config.clear_codecs();
         }
         let mut rtc = config.build(now);
-        for &address in local.addresses {
-            rtc.add_local_candidate(Candidate::host(address, "udp")?);
-        }
+        rtc.add_local_candidate(Candidate::host(HERE, "udp")?);
         let mut api = rtc.direct_api();
-        api.set_remote_ice_credentials(IceCreds {
-            ufrag: plan.remote.ice_ufrag.clone(),
-            pass: plan.remote.ice_pwd.clone(),
-        });
+        api.set_remote_ice_credentials(inside());
         api.set_remote_fingerprint(Fingerprint {
             hash_func: "sha-256".into(),
             bytes: plan.remote.fingerprint.to_vec(),
@@ -104,20 +98,21 @@ impl Peer {
         handled
     }
 
-    /// A datagram came in on our address `to`. An error drops the datagram; the session lives while
-    /// [`Peer::is_alive`].
-    pub fn receive(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        to: SocketAddr,
-        datagram: &[u8],
-        out: &mut Drained,
-    ) -> Result<(), RtcError> {
-        let receive = Receive::new(Protocol::Udp, from, to, datagram).map_err(RtcError::Net)?;
+    /// DTLS, RTP or RTCP came in. An error drops the datagram; the session lives while [`Peer::is_alive`].
+    pub fn receive(&mut self, now: Instant, datagram: &[u8], out: &mut Drained) -> Result<(), RtcError> {
+        let receive = Receive::new(Protocol::Udp, THERE, HERE, datagram).map_err(RtcError::Net)?;
         let handled = self.rtc.handle_input(Input::Receive(now, receive));
         self.drain(now, out)?;
         handled
+    }
+
+    /// The client nominated a pair for the first time: DTLS and RTCP may be sent. str0m learns that from its ICE alone, which
+    /// knows neither two ICE sessions nor checks of a lite agent's own, so [`ice`](super::ice) has the real addresses, and
+    /// str0m's is told of one client that is always there.
+    pub fn nominated(&mut self, now: Instant, out: &mut Drained) -> Result<(), RtcError> {
+        let request =
+            stun::Request { to: UFRAG, from: UFRAG, password: PASSWORD, tie_breaker: 0, nominates: true };
+        self.receive(now, &request.write(TransactionId([0; 12])), out)
     }
 
     /// Does one thing to the `Rtc`, then lets time pass and drains.
@@ -147,7 +142,12 @@ impl Peer {
     fn drain(&mut self, now: Instant, out: &mut Drained) -> Result<(), RtcError> {
         loop {
             match self.rtc.poll_output() {
-                Ok(Output::Transmit(transmit)) => out.transmits.push(transmit),
+                Ok(Output::Transmit(transmit)) => {
+                    // Its answer to our own request is nobody's.
+                    if DatagramKind::of(&transmit.contents) != Some(DatagramKind::Stun) {
+                        out.datagrams.push(transmit.contents.into());
+                    }
+                }
                 Ok(Output::Event(event)) => out.events.push(event),
                 Ok(Output::Timeout(deadline)) => {
                     self.deadline = deadline;
@@ -161,6 +161,10 @@ impl Peer {
             }
         }
     }
+}
+
+fn inside() -> IceCreds {
+    IceCreds { ufrag: UFRAG.into(), pass: PASSWORD.into() }
 }
 
 /// The SSRC of an RTP packet, `None` for anything else.

@@ -261,7 +261,7 @@ impl SessionPlan {
             return Err(PlanError::BlobSize);
         }
         let remote = &self.remote;
-        if !is_ice_chars(&remote.ice_ufrag, 4) || !is_ice_chars(&remote.ice_pwd, 22) {
+        if !are_ice_credentials(&remote.ice_ufrag, &remote.ice_pwd) {
             return Err(PlanError::BadIceCredentials);
         }
         if self.sections.is_empty() {
@@ -379,6 +379,11 @@ fn insert<T: PartialEq>(items: &mut Vec<T>, item: T) -> bool {
         items.push(item);
     }
     new
+}
+
+/// Whether a client may have these credentials (RFC 8839 §5.4).
+pub fn are_ice_credentials(ufrag: &str, pwd: &str) -> bool {
+    is_ice_chars(ufrag, 4) && is_ice_chars(pwd, 22)
 }
 
 /// `ice-char` of RFC 8839 §5.1, at least `min` and at most 256 of them.

@@ -1,30 +1,43 @@
 //! A session: a peer connection, its plan, and where it is in its life.
 
 use super::extensions::ExtensionIds;
-use super::peer::{Drained, Local, Peer, rtp_ssrc};
+use super::ice::LiteAgent;
+use super::ice_check::{AddressCheck, Allowance, Path, Quota};
+use super::identity::Identity;
+use super::peer::{Drained, Peer, rtp_ssrc};
 use super::plan::{Role, SessionPlan};
 use super::publisher::Publisher;
 use super::srtp::{MasterKeys, PeerRtp};
 use crate::control::protocol::{EndReason, SessionId};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use str0m::RtcError;
 use str0m_proto::crypto::SrtpProvider;
 
 /// ICE and DTLS must be up within this time after the answer, else the session is freed.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-/// str0m reports Disconnected after 15 s without a check; RFC 7675 §5.1 ends consent after 30 s.
-pub const DISCONNECTED_TIMEOUT: Duration = Duration::from_secs(15);
+/// Consent to send ends so long after the last authenticated packet (RFC 7675 §5.1).
+pub const CONSENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// A path that was silent for so long may be left without a nomination: clients check the pair that they use every 5 s or less.
+const PATH_SILENT: Duration = Duration::from_secs(10);
+/// After a restart what is still on its way from the old addresses is taken for so long.
+const OLD_ADDRESSES_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a client sends before it knows that its session has ended is no stranger's for so long.
+const AFTERMATH: Duration = Duration::from_secs(2);
 /// A close that could not drain is dropped after this time.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Pairs of our socket and a client's address that one session may have at a time: eight interfaces on each side meet in 64
 /// pairs, of which those heard from last are kept.
 pub const ADDRESSES_MAX: usize = 64;
-/// New pairs that a session may bring: so many at once, then one in this time. A NAT rebinds once in minutes; str0m keeps
-/// 1.9 kB for each, and sorts them.
+/// New pairs that a session may bring: so many at once, then one in this time. A NAT rebinds once in minutes.
 const ADDRESSES_AT_ONCE: u64 = 128;
 const ADDRESS_INTERVAL: Duration = Duration::from_secs(10);
+/// Addresses that a session may have checked: so many at once, then one in this time. A client with several interfaces tries
+/// each of them as it connects, and moves between them now and then.
+const CHECKS_AT_ONCE: u64 = 16;
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Datagrams that wait for the proof that an address hears us: a flight of DTLS.
+const WITHHELD_MAX: usize = 8;
 /// SSRCs that a publisher uses at a time: audio, simulcast layers, their RTX, probes, and those of a restart.
 const SSRCS_MAX: usize = 32;
 
@@ -38,17 +51,17 @@ pub enum Life {
     },
     /// Media flows.
     Connected,
-    /// Checks stopped coming; freed then.
-    Disconnected {
-        /// Freed then.
-        until: Instant,
-    },
     /// BYE and close_notify are on their way.
     Closing {
         /// Dropped then.
         until: Instant,
         /// What to report.
         reason: EndReason,
+    },
+    /// Over and reported. What still comes from the client is not counted as a stranger's.
+    Over {
+        /// Freed then.
+        until: Instant,
     },
 }
 
@@ -65,8 +78,11 @@ pub enum RoleState {
 pub struct Session {
     /// Its id.
     pub id: SessionId,
-    /// The ufrag under which clients find it.
-    pub ice_ufrag: String,
+    /// Its ICE credentials.
+    pub ice: LiteAgent,
+    /// The check of ours that is on its way.
+    pub check: Option<AddressCheck>,
+    checks: Quota,
     /// What it was made from.
     pub plan: SessionPlan,
     /// Its transport.
@@ -77,8 +93,14 @@ pub struct Session {
     pub extensions: ExtensionIds,
     /// Viewer: the keys, until it is connected.
     pub keys: Option<MasterKeys>,
-    /// Where it wants its media: the pair that it nominated, before that the one on which DTLS runs.
-    pub path: Option<(usize, SocketAddr)>,
+    /// Where it wants its media: the first pair that it nominated, then those that it nominated and that answered a check.
+    pub path: Option<Path>,
+    /// What the first one may be sent until DTLS has proved that it hears us. `None` once proved.
+    pub unproven: Option<Allowance>,
+    withheld: Vec<Vec<u8>>,
+    /// When an authentic packet came from there, and from anywhere.
+    path_heard: Instant,
+    heard: Instant,
     /// SSRCs of which an authentic packet has been seen.
     authentic: Vec<u32>,
     /// Where it is in its life.
@@ -87,12 +109,13 @@ pub struct Session {
     pub role: RoleState,
     /// When the plan arrived.
     pub created: Instant,
-    /// Validated source addresses, each with the socket on which it arrived.
-    pub addresses: Vec<(usize, SocketAddr)>,
-    /// How many it has brought in its life.
-    addresses_seen: u64,
+    /// From where requests with good integrity came.
+    pub addresses: Vec<Path>,
+    addresses_brought: Quota,
+    /// Those of the ICE session before the restart, forgotten then.
+    old_addresses: Option<(Instant, Vec<Path>)>,
     /// The one from which DTLS, RTP or RTCP came last.
-    pub heard_from: Option<(usize, SocketAddr)>,
+    heard_from: Option<Path>,
     /// The earliest entry of this session in the timer heap.
     pub scheduled: Option<Instant>,
 }
@@ -103,17 +126,20 @@ impl Session {
         now: Instant,
         id: SessionId,
         plan: SessionPlan,
-        local: Local<'_>,
+        ice: LiteAgent,
+        identity: &Identity,
         out: &mut Drained,
     ) -> Result<Session, RtcError> {
-        let peer = Peer::new(now, &plan, local, out)?;
+        let peer = Peer::new(now, &plan, identity, out)?;
         let role = match plan.role {
             Role::Publisher => RoleState::Publisher(Publisher::new(now)),
             Role::Viewer => RoleState::Viewer,
         };
         Ok(Session {
             id,
-            ice_ufrag: local.creds.ufrag.clone(),
+            ice,
+            check: None,
+            checks: Quota::new(CHECKS_AT_ONCE, CHECK_INTERVAL),
             extensions: plan
                 .sections
                 .iter()
@@ -123,12 +149,17 @@ impl Session {
             peer_rtp: None,
             keys: None,
             path: None,
+            unproven: None,
+            withheld: Vec::new(),
+            path_heard: now,
+            heard: now,
             authentic: Vec::new(),
             life: Life::Connecting { until: now + CONNECT_TIMEOUT },
             role,
             created: now,
             addresses: Vec::new(),
-            addresses_seen: 0,
+            addresses_brought: Quota::new(ADDRESSES_AT_ONCE, ADDRESS_INTERVAL),
+            old_addresses: None,
             heard_from: None,
             scheduled: None,
         })
@@ -158,28 +189,142 @@ impl Session {
 
     /// Whether media may flow.
     pub fn is_connected(&self) -> bool {
-        matches!(self.life, Life::Connected | Life::Disconnected { .. })
+        matches!(self.life, Life::Connected)
+    }
+
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.created)
     }
 
     /// Whether the client may bring another address now.
     pub fn may_bring_address(&self, now: Instant) -> bool {
-        let age = now.saturating_duration_since(self.created).as_secs();
-        self.addresses_seen < ADDRESSES_AT_ONCE + age / ADDRESS_INTERVAL.as_secs()
+        self.addresses_brought.is_left(self.age(now))
     }
 
-    /// Adds a validated address; returns the one that had to make room.
-    pub fn add_address(&mut self, address: (usize, SocketAddr)) -> Option<(usize, SocketAddr)> {
+    /// Adds an address of the client; returns the one that had to make room.
+    pub fn add_address(&mut self, address: Path) -> Option<Path> {
         let full = self.addresses.len() >= ADDRESSES_MAX;
-        let oldest = self.addresses.iter().position(|known| Some(*known) != self.heard_from);
+        let in_use = [self.heard_from, self.path];
+        let oldest = self.addresses.iter().position(|known| !in_use.contains(&Some(*known)));
         let evicted = oldest.filter(|_| full).map(|index| self.addresses.remove(index));
         self.addresses.push(address);
-        self.addresses_seen += 1;
+        self.addresses_brought.take();
         evicted
+    }
+
+    /// One more check of an address, if it may have one.
+    pub fn take_check(&mut self, now: Instant) -> bool {
+        let left = self.checks.is_left(self.age(now));
+        if left {
+            self.checks.take();
+        }
+        left
+    }
+
+    /// An authentic packet came: consent to send there.
+    pub fn consented(&mut self, now: Instant, from: Path) {
+        self.heard = now;
+        if self.path == Some(from) {
+            self.path_heard = now;
+        }
+    }
+
+    /// DTLS, RTP or RTCP came.
+    pub fn heard_from(&mut self, from: Path) {
+        self.heard_from = Some(from);
+    }
+
+    /// Bytes came from an address, and an answer goes there.
+    pub fn count_unproven(&mut self, from: Path, received: usize, sent: usize) {
+        if self.path == Some(from)
+            && let Some(limit) = &mut self.unproven
+        {
+            limit.received(received);
+            // An answer is shorter than its request.
+            let _ = limit.take(sent);
+        }
+    }
+
+    /// Media goes there from now on: the address has answered, or is the first one.
+    pub fn select(&mut self, now: Instant, path: Path) {
+        self.path = Some(path);
+        self.consented(now, path);
+    }
+
+    /// Whether the address that media goes to has not been heard for so long that another one may take its place.
+    pub fn is_path_silent(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.path_heard) >= PATH_SILENT
+    }
+
+    /// Whether so many bytes may be sent to where media goes: it must have proved that it hears us, and be heard.
+    pub fn may_send(&mut self, now: Instant, bytes: usize) -> bool {
+        now < self.path_heard + CONSENT_TIMEOUT
+            && self.unproven.as_mut().is_none_or(|limit| limit.take(bytes))
+    }
+
+    /// Keeps a datagram for when the path is proven; false if there are too many.
+    pub fn withhold(&mut self, contents: Vec<u8>) -> bool {
+        let fits = self.withheld.len() < WITHHELD_MAX;
+        if fits {
+            self.withheld.push(contents);
+        }
+        fits
+    }
+
+    /// The path hears us; returns what waited for that.
+    pub fn proven(&mut self) -> Vec<Vec<u8>> {
+        self.unproven = None;
+        std::mem::take(&mut self.withheld)
+    }
+
+    /// ICE restarted: all addresses but the path are those of the old ICE session.
+    pub fn retire_addresses(&mut self, now: Instant) {
+        let mut old = self.addresses.clone();
+        old.retain(|address| Some(*address) != self.path);
+        self.old_addresses = Some((now + OLD_ADDRESSES_TIMEOUT, old));
+    }
+
+    /// A check of the current ICE session came from this address.
+    pub fn renew_address(&mut self, address: Path) {
+        if let Some((_, old)) = &mut self.old_addresses {
+            old.retain(|known| *known != address);
+        }
+    }
+
+    /// The addresses to be forgotten now.
+    pub fn expired_addresses(&mut self, now: Instant) -> Vec<Path> {
+        let expired = self.old_addresses.take_if(|(until, _)| now >= *until);
+        expired.map_or_else(Vec::new, |(_, addresses)| addresses)
+    }
+
+    /// Whether it has said goodbye, or is past that.
+    pub fn is_ending(&self) -> bool {
+        matches!(self.life, Life::Closing { .. } | Life::Over { .. })
+    }
+
+    /// It is over and reported.
+    pub fn linger(&mut self, now: Instant) {
+        self.life = Life::Over { until: now + AFTERMATH };
+    }
+
+    /// Whether nothing more can come from the client.
+    pub fn is_forgotten(&self, now: Instant) -> bool {
+        matches!(self.life, Life::Over { until } if now >= until)
+    }
+
+    /// When consent to send ends. A viewer's is that of its path alone; a publisher that is heard from anywhere goes on, and is
+    /// sent nothing once its path is silent.
+    fn consent_until(&self) -> Instant {
+        let heard = match self.role {
+            RoleState::Publisher(_) => self.heard,
+            RoleState::Viewer => self.path_heard,
+        };
+        heard + CONSENT_TIMEOUT
     }
 
     /// Says goodbye; the session is dropped once its BYE and close_notify have been drained.
     pub fn close(&mut self, now: Instant, reason: EndReason, out: &mut Drained) {
-        if !matches!(self.life, Life::Closing { .. }) {
+        if !self.is_ending() {
             self.life = Life::Closing { until: now + CLOSE_TIMEOUT, reason };
             // An error here means that there is nothing to close; the timeout drops the session.
             let _ = self.peer.with(now, out, |rtc| rtc.close());
@@ -189,23 +334,26 @@ impl Session {
     /// When something is due.
     pub fn deadline(&self, now: Instant) -> Instant {
         let life = match self.life {
-            Life::Connected => None,
-            Life::Connecting { until } | Life::Disconnected { until } | Life::Closing { until, .. } => {
-                Some(until)
-            }
+            Life::Connected => self.consent_until(),
+            Life::Connecting { until } | Life::Closing { until, .. } => until,
+            Life::Over { until } => return until,
         };
         let role = match &self.role {
             RoleState::Publisher(publisher) => publisher.deadline(now),
             RoleState::Viewer => None,
         };
-        [life, role].into_iter().flatten().fold(self.peer.deadline(), Instant::min)
+        let check = self.check.as_ref().map(AddressCheck::deadline);
+        let old_addresses = self.old_addresses.as_ref().map(|(until, _)| *until);
+        let others = [role, check, old_addresses].into_iter().flatten();
+        others.fold(self.peer.deadline().min(life), Instant::min)
     }
 
     /// Why the session is over at `now`, if it is.
     pub fn over(&self, now: Instant) -> Option<EndReason> {
         match self.life {
             Life::Connecting { until } if now >= until => Some(EndReason::ConnectTimeout),
-            Life::Disconnected { until } if now >= until => Some(EndReason::ConsentExpired),
+            Life::Connected if now >= self.consent_until() => Some(EndReason::ConsentExpired),
+            Life::Over { .. } => None,
             Life::Closing { until, reason } if now >= until || !self.peer.is_alive() => Some(reason),
             Life::Connecting { .. } if !self.peer.is_alive() => Some(EndReason::DtlsFailed),
             _ if !self.peer.is_alive() => Some(EndReason::ClosedByPeer),

@@ -3,16 +3,17 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use crate::plans::{MID_ID, PT, RTX_PT};
-use sfu::control::protocol::{RequestId, SessionId, WorkerIndex};
+use sfu::control::protocol::{EndReason, IceCredentials, RequestId, RestartError, SessionId, WorkerIndex};
 use sfu::core::demux::DatagramKind;
 use sfu::core::forwarder::Forwarder;
 use sfu::core::identity::Identity;
 use sfu::core::ntp::NtpClock;
 use sfu::core::outbox::{Crossing, SessionEvent, Transmit};
 use sfu::core::plan::{DtlsRole, RemoteTransport, Role, SessionPlan};
+use sfu::core::stun::{Class, Message, Request as StunRequest, TransactionId};
 use sfu::mesh::{MeshPacket, WorkerSet};
 use sfu::stats::{DropReason, WorkerSnapshot};
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 use str0m::config::Fingerprint;
 use str0m::format::{Codec as Str0mCodec, FormatParams};
@@ -27,18 +28,19 @@ const STEP: Duration = Duration::from_millis(5);
 /// A browser's part, played by str0m.
 pub struct Client {
     rtc: Rtc,
-    local_ufrag: String,
-    address: SocketAddr,
-    server: SocketAddr,
+    /// Where it is; the last one is where it wants to be.
+    addresses: Vec<SocketAddr>,
+    servers: [SocketAddr; 2],
     now: Instant,
-    outgoing: Vec<Vec<u8>>,
+    outgoing: Vec<(SocketAddr, Vec<u8>)>,
     received: Vec<RtpPacket>,
     keyframe_requests: u32,
     rtx: bool,
 }
 
 impl Client {
-    fn new(now: Instant, address: SocketAddr, server: SocketAddr, rtx: bool) -> Client {
+    /// A client at `address` of servers of IPv4 and IPv6.
+    pub fn new(now: Instant, address: SocketAddr, servers: [SocketAddr; 2], rtx: bool) -> Client {
         let mut extensions = ExtensionMap::empty();
         extensions.set(MID_ID, Str0mExtension::RtpMid);
         let mut config = RtcConfig::new().set_rtp_mode(true).clear_codecs().set_extension_map(extensions);
@@ -52,14 +54,14 @@ impl Client {
         );
         let mut rtc = config.build(now);
         rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
-        rtc.add_remote_candidate(Candidate::host(server, "udp").unwrap());
+        for server in servers {
+            rtc.add_remote_candidate(Candidate::host(server, "udp").unwrap());
+        }
         rtc.direct_api().set_ice_controlling(true);
-        let local_ufrag = rtc.direct_api().local_ice_credentials().ufrag;
         Client {
             rtc,
-            local_ufrag,
-            address,
-            server,
+            addresses: vec![address],
+            servers,
             now,
             outgoing: vec![],
             received: vec![],
@@ -68,7 +70,8 @@ impl Client {
         }
     }
 
-    fn transport(&mut self) -> RemoteTransport {
+    /// Its half of the transport.
+    pub fn transport(&mut self) -> RemoteTransport {
         let api = self.rtc.direct_api();
         let creds = api.local_ice_credentials();
         RemoteTransport {
@@ -79,7 +82,8 @@ impl Client {
         }
     }
 
-    fn connect(&mut self, role: Role, ufrag: &str, pwd: &str, fingerprint: [u8; 32]) {
+    /// It has the answer, and connects.
+    pub fn connect(&mut self, role: Role, ufrag: &str, pwd: &str, fingerprint: [u8; 32]) {
         let mid = Mid::from("0");
         let mut api = self.rtc.direct_api();
         api.set_remote_ice_credentials(IceCreds { ufrag: ufrag.into(), pass: pwd.into() });
@@ -162,13 +166,54 @@ impl Client {
         packet
     }
 
-    fn receive(&mut self, now: Instant, datagram: &[u8]) {
-        let receive = Receive::new(Protocol::Udp, self.server, self.address, datagram).unwrap();
+    /// What it wants sent, each from which of its addresses.
+    pub fn take_outgoing(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
+        std::mem::take(&mut self.outgoing)
+    }
+
+    /// Leaves its address for another one, as from one network to the next.
+    pub fn move_to(&mut self, address: SocketAddr) {
+        let old = Candidate::host(self.address(), "udp").unwrap();
+        self.rtc.direct_api().invalidate_candidate(&old);
+        self.rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
+        self.addresses.push(address);
+        self.advance(self.now);
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        *self.addresses.last().unwrap()
+    }
+
+    /// Its ICE credentials.
+    pub fn credentials(&mut self) -> IceCredentials {
+        let creds = self.rtc.direct_api().local_ice_credentials();
+        IceCredentials { ufrag: creds.ufrag, pwd: creds.pass }
+    }
+
+    /// The credentials of an ICE restart, its own and the server's.
+    pub fn restart_ice(&mut self, local: &IceCredentials, remote: &IceCredentials) {
+        let creds = |from: &IceCredentials| IceCreds { ufrag: from.ufrag.clone(), pass: from.pwd.clone() };
+        self.rtc.direct_api().set_local_ice_credentials(creds(local));
+        self.rtc.direct_api().set_remote_ice_credentials(creds(remote));
+        self.advance(self.now);
+    }
+
+    /// Believes that the server is in control.
+    pub fn be_controlled(&mut self) {
+        self.rtc.direct_api().set_ice_controlling(false);
+    }
+
+    /// A datagram arrived at its address `to`.
+    pub fn receive(&mut self, now: Instant, to: SocketAddr, datagram: &[u8]) {
+        let server = self.servers[socket_of(to)];
+        let receive = Receive::new(Protocol::Udp, server, to, datagram).unwrap();
         self.rtc.handle_input(Input::Receive(now, receive)).unwrap();
         self.drain();
     }
 
-    fn advance(&mut self, now: Instant) {
+    /// Time has passed.
+    pub fn advance(&mut self, now: Instant) {
         self.now = now;
         self.rtc.handle_input(Input::Timeout(now)).unwrap();
         self.drain();
@@ -177,7 +222,9 @@ impl Client {
     fn drain(&mut self) {
         loop {
             match self.rtc.poll_output().unwrap() {
-                Output::Transmit(transmit) => self.outgoing.push(Vec::from(transmit.contents)),
+                Output::Transmit(transmit) => {
+                    self.outgoing.push((transmit.source, Vec::from(transmit.contents)));
+                }
                 Output::Event(Event::RtpPacket(packet)) => self.received.push(packet),
                 Output::Event(Event::KeyframeRequest(_)) => self.keyframe_requests += 1,
                 Output::Event(_) => {}
@@ -198,10 +245,14 @@ struct Seat {
     ufrag: String,
     password: String,
     muted: bool,
+    stun_muted: bool,
+    heard: Instant,
+    last_to: SocketAddr,
     lose_from: bool,
     lose_to: bool,
     wire: Vec<Vec<u8>>,
     last_rtcp: Vec<u8>,
+    client_hello: Vec<u8>,
 }
 
 /// Workers, clients and the network between them.
@@ -211,6 +262,7 @@ pub struct World {
     seats: Vec<Seat>,
     events: Vec<SessionEvent>,
     to_stranger: Vec<Transmit>,
+    deaf: Vec<SocketAddr>,
     lost: u32,
     signals_held: bool,
     fingerprint: [u8; 32],
@@ -233,15 +285,7 @@ impl World {
                     *byte = (state >> 56) as u8;
                 }
             };
-            let socket = server_address(usize::from(index));
-            Forwarder::new(
-                WorkerIndex(index),
-                others,
-                vec![socket],
-                identity.clone(),
-                Box::new(random),
-                clock,
-            )
+            Forwarder::new(WorkerIndex(index), others, identity.clone(), Box::new(random), clock)
         };
         World {
             now,
@@ -249,6 +293,7 @@ impl World {
             seats: vec![],
             events: vec![],
             to_stranger: vec![],
+            deaf: vec![],
             lost: 0,
             signals_held: false,
             fingerprint: identity.fingerprint,
@@ -256,15 +301,16 @@ impl World {
     }
 
     /// Creates a session on a worker and a client that connects to it.
-    pub fn join(&mut self, worker: usize, mut plan: SessionPlan) -> ClientIndex {
+    pub fn join(&mut self, worker: usize, plan: SessionPlan) -> ClientIndex {
+        let address = SocketAddr::from(([10, 0, 0, 1], 5_000 + self.seats.len() as u16));
+        self.join_from(worker, plan, address)
+    }
+
+    /// The same for a client at this address.
+    pub fn join_from(&mut self, worker: usize, mut plan: SessionPlan, address: SocketAddr) -> ClientIndex {
         let index = self.seats.len();
-        let address = SocketAddr::from(([10, 0, 0, 1], 5_000 + index as u16));
-        let mut client = Client::new(
-            self.now,
-            address,
-            server_address(worker),
-            plan.sections[0].payloads[0].rtx.is_some(),
-        );
+        let rtx = plan.sections[0].payloads[0].rtx.is_some();
+        let mut client = Client::new(self.now, address, server_addresses(worker), rtx);
         plan.remote = client.transport();
         let role = plan.role;
         self.workers[worker].create(self.now, RequestId(index as u64), plan);
@@ -280,10 +326,14 @@ impl World {
             ufrag: created.ice_ufrag,
             password: created.ice_pwd,
             muted: false,
+            stun_muted: false,
+            heard: self.now,
+            last_to: address,
             lose_from: false,
             lose_to: false,
             wire: vec![],
             last_rtcp: vec![],
+            client_hello: vec![],
         });
         ClientIndex(index)
     }
@@ -307,15 +357,19 @@ impl World {
 
     fn clients_to_workers(&mut self) {
         for seat in &mut self.seats {
-            for datagram in seat.client.outgoing.drain(..) {
+            for (from, datagram) in seat.client.outgoing.drain(..) {
                 let media = is_media(&datagram);
                 if DatagramKind::of(&datagram) == Some(DatagramKind::Rtcp) {
                     seat.last_rtcp.clone_from(&datagram);
                 }
+                if seat.client_hello.is_empty() && DatagramKind::of(&datagram) == Some(DatagramKind::Dtls) {
+                    seat.client_hello.clone_from(&datagram);
+                }
                 if media && std::mem::take(&mut seat.lose_from) {
                     self.lost += 1;
-                } else if !seat.muted {
-                    self.workers[seat.worker].handle_datagram(self.now, 0, seat.client.address, &datagram);
+                } else if !seat.muted && !(seat.stun_muted && is_stun(&datagram)) {
+                    seat.heard = self.now;
+                    self.workers[seat.worker].handle_datagram(self.now, socket_of(from), from, &datagram);
                 }
             }
         }
@@ -354,18 +408,22 @@ impl World {
     fn workers_to_clients(&mut self) {
         for worker in &mut self.workers {
             for transmit in worker.out.transmits.drain(..) {
-                let seat = self.seats.iter_mut().find(|seat| seat.client.address == transmit.to);
+                assert_eq!(transmit.socket, socket_of(transmit.to), "it leaves by the socket it came in on");
+                let is_there = |seat: &Seat| seat.client.addresses.contains(&transmit.to);
+                // Of two at one address, the later one has it.
+                let seat = self.seats.iter_mut().rev().find(|seat| is_there(seat));
                 let Some(seat) = seat else {
                     self.to_stranger.push(transmit);
                     continue;
                 };
                 if DatagramKind::of(&transmit.contents) == Some(DatagramKind::Rtp) {
                     seat.wire.push(transmit.contents.clone());
+                    seat.last_to = transmit.to;
                 }
                 if is_media(&transmit.contents) && std::mem::take(&mut seat.lose_to) {
                     self.lost += 1;
-                } else if !seat.muted {
-                    seat.client.receive(self.now, &transmit.contents);
+                } else if !seat.muted && !self.deaf.contains(&transmit.to) {
+                    seat.client.receive(self.now, transmit.to, &transmit.contents);
                 }
             }
         }
@@ -403,13 +461,85 @@ impl World {
 
     /// The client makes a good check from another port; whether it was answered.
     pub fn check_from(&mut self, index: ClientIndex, port: u16) -> bool {
-        let seat = &self.seats[index.0];
         let address = SocketAddr::from(([10, 0, 0, 1], port));
-        let username = format!("{}:{}", seat.ufrag, seat.client.local_ufrag);
-        let check = Client::binding_request(&username, &seat.password);
-        let worker = &mut self.workers[seat.worker];
+        let check = self.good_check(index, false);
+        let worker = &mut self.workers[self.seats[index.0].worker];
         worker.handle_datagram(self.now, 0, address, &check);
         worker.out.transmits.iter().any(|transmit| transmit.to == address)
+    }
+
+    /// A check with the client's credentials, nominating or not.
+    pub fn good_check(&mut self, index: ClientIndex, nominates: bool) -> Vec<u8> {
+        let seat = &mut self.seats[index.0];
+        let theirs = seat.client.credentials().ufrag;
+        let request = StunRequest {
+            to: &seat.ufrag,
+            from: &theirs,
+            password: &seat.password,
+            tie_breaker: 1,
+            nominates: true,
+        };
+        let mut bytes = request.write(TransactionId([3; 12]));
+        if !nominates {
+            let username = format!("{}:{theirs}", seat.ufrag);
+            bytes = Client::binding_request(&username, &seat.password);
+        }
+        bytes
+    }
+
+    /// The first DTLS datagram that the client sent.
+    pub fn client_hello(&self, index: ClientIndex) -> Vec<u8> {
+        self.seats[index.0].client_hello.clone()
+    }
+
+    /// A datagram from any address to the worker of this client.
+    pub fn inject_from(&mut self, index: ClientIndex, from: SocketAddr, datagram: &[u8]) {
+        let worker = self.seats[index.0].worker;
+        self.workers[worker].handle_datagram(self.now, socket_of(from), from, datagram);
+    }
+
+    /// Restarts a client's ICE in the server; the client does not know of it yet.
+    pub fn restart(
+        &mut self,
+        index: ClientIndex,
+        remote: &IceCredentials,
+    ) -> Result<IceCredentials, RestartError> {
+        let seat = &self.seats[index.0];
+        let worker = &mut self.workers[seat.worker];
+        worker.restart_ice(RequestId(77), seat.session, remote.clone());
+        match worker.out.events.pop_back() {
+            Some(SessionEvent::IceRestarted { request: RequestId(77), result }) => result,
+            other => panic!("no answer to the restart: {other:?}"),
+        }
+    }
+
+    /// Nothing that is sent to this address arrives, though what is sent from it does.
+    pub fn deafen(&mut self, address: SocketAddr) {
+        self.deaf.push(address);
+    }
+
+    /// Where the last RTP datagram for this client went.
+    pub fn last_to(&self, index: ClientIndex) -> SocketAddr {
+        self.seats[index.0].last_to
+    }
+
+    /// When the last datagram came from this client.
+    pub fn heard(&self, index: ClientIndex) -> Instant {
+        self.seats[index.0].heard
+    }
+
+    /// The client's STUN is lost from now on.
+    pub fn mute_stun(&mut self, index: ClientIndex) {
+        self.seats[index.0].stun_muted = true;
+    }
+
+    /// Why the client's session ended, if it did.
+    pub fn end_of(&self, index: ClientIndex) -> Option<EndReason> {
+        let session = self.session(index);
+        self.events.iter().find_map(|event| match event {
+            SessionEvent::Ended(ended, reason) if *ended == session => Some(*reason),
+            _ => None,
+        })
     }
 
     /// Nothing passes between this client and the workers from now on.
@@ -441,7 +571,19 @@ impl World {
     /// A datagram that claims to come from this client.
     pub fn inject_as(&mut self, index: ClientIndex, datagram: &[u8]) {
         let seat = &self.seats[index.0];
-        self.workers[seat.worker].handle_datagram(self.now, 0, seat.client.address, datagram);
+        self.workers[seat.worker].handle_datagram(self.now, 0, seat.client.address(), datagram);
+    }
+
+    /// What went to addresses of nobody.
+    pub fn to_stranger(&self) -> &[Transmit] {
+        &self.to_stranger
+    }
+
+    /// The last check of ours that went to this address of nobody.
+    pub fn asked_of(&self, address: SocketAddr) -> Option<TransactionId> {
+        let sent = self.to_stranger.iter().filter(|transmit| transmit.to == address);
+        let messages = sent.filter_map(|transmit| Message::parse(&transmit.contents));
+        messages.filter(|message| message.class == Class::Request).map(|request| request.transaction).last()
     }
 
     /// Bytes that went to addresses of nobody.
@@ -480,8 +622,22 @@ impl World {
     }
 }
 
-fn server_address(worker: usize) -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, 2], 8_200 + worker as u16))
+/// A worker's sockets: IPv4, IPv6.
+fn server_addresses(worker: usize) -> [SocketAddr; 2] {
+    let port = 8_200 + worker as u16;
+    [
+        SocketAddr::from(([10, 0, 0, 2], port)),
+        SocketAddr::from((Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2), port)),
+    ]
+}
+
+/// The socket that an address can reach.
+fn socket_of(address: SocketAddr) -> usize {
+    usize::from(address.is_ipv6())
+}
+
+fn is_stun(datagram: &[u8]) -> bool {
+    DatagramKind::of(datagram) == Some(DatagramKind::Stun)
 }
 
 fn is_media(datagram: &[u8]) -> bool {

@@ -216,6 +216,8 @@ impl Conversation<'_> {
     async fn on_event(&mut self, event: Event) -> io::Result<()> {
         match event {
             Event::Created { request, result } => self.on_created(request, result).await?,
+            // Nobody asks for restarts here yet.
+            Event::IceRestarted { .. } => {}
             Event::Connected { session } => {
                 let replaced = self.context.registry.lock().connected(session);
                 for session in replaced {

@@ -1,18 +1,18 @@
 //! RTCP of viewers: what they ask for, and what they say about what arrived.
 
 use super::Forwarder;
+use crate::core::ice_check::Path;
 use crate::core::outbox::Transmit;
 use crate::core::plan::Ssrc;
 use crate::core::retransmission::Request;
 use crate::core::rtcp::{Compound, Feedback, NackedSequences};
 use crate::core::srtp::OpenError;
 use crate::stats::DropReason;
-use std::net::SocketAddr;
 use std::time::Instant;
 
 impl Forwarder {
     /// A viewer's RTCP arrived.
-    pub(super) fn feedback(&mut self, now: Instant, slot: usize, key: (usize, SocketAddr), datagram: &[u8]) {
+    pub(super) fn feedback(&mut self, now: Instant, slot: usize, path: Path, datagram: &[u8]) {
         let Some(Some(viewer)) = self.viewers.get_mut(slot) else {
             return self.meters.dropped(DropReason::Rejected, 1);
         };
@@ -20,7 +20,8 @@ impl Forwarder {
         match viewer.reports.open(datagram, &mut clear) {
             Ok(compound) => {
                 if let Some(session) = self.sessions.get_mut(slot) {
-                    session.heard_from = Some(key);
+                    session.heard_from(path);
+                    session.consented(now, path);
                 }
                 self.follow_feedback(now, slot, compound);
             }

@@ -1,8 +1,9 @@
 //! Datagrams in: to their session, and from publishers on to the streams.
 
 use super::Forwarder;
-use crate::core::demux::{self, DatagramKind};
+use crate::core::demux::DatagramKind;
 use crate::core::extensions::PassThrough;
+use crate::core::ice_check::Path;
 use crate::core::outbox::{Crossing, SessionEvent};
 use crate::core::packet::MediaPacket;
 use crate::core::publisher::Published;
@@ -11,47 +12,30 @@ use crate::core::streams::Pushed;
 use crate::stats::DropReason;
 use std::net::SocketAddr;
 use std::time::Instant;
+use str0m::Event;
 use str0m::rtp::RtpPacket;
 
 impl Forwarder {
     /// A datagram arrived on socket number `socket`.
     pub fn handle_datagram(&mut self, now: Instant, socket: usize, from: SocketAddr, datagram: &[u8]) {
-        let Some(kind) = DatagramKind::of(datagram) else {
-            return self.meters.dropped(DropReason::NotMedia, 1);
-        };
-        let found = match (kind, demux::local_ufrag(datagram)) {
-            (DatagramKind::Stun, Some(ufrag)) => self.by_ufrag(ufrag).ok_or(DropReason::UnknownUfrag),
-            _ => self.addresses.get(&(socket, from)).copied().ok_or(DropReason::UnknownAddress),
-        };
-        match found {
-            Ok(slot) => self.guarded(now, slot, |core| core.receive(now, slot, kind, socket, from, datagram)),
-            Err(reason) => self.meters.dropped(reason, 1),
+        let path = (socket, from);
+        match DatagramKind::of(datagram) {
+            Some(DatagramKind::Stun) => self.handle_stun(now, path, datagram),
+            Some(kind) => match self.addresses.get(&path) {
+                Some(&slot) => self.guarded(now, slot, |core| core.receive(now, slot, kind, path, datagram)),
+                None => self.meters.dropped(DropReason::UnknownAddress, 1),
+            },
+            None => self.meters.dropped(DropReason::NotMedia, 1),
         }
     }
 
-    fn by_ufrag(&self, ufrag: &[u8]) -> Option<usize> {
-        let slot = demux::slot_of(ufrag)?;
-        let session = self.sessions.get(slot)?;
-        (session.ice_ufrag.as_bytes() == ufrag).then_some(slot)
-    }
-
-    fn receive(
-        &mut self,
-        now: Instant,
-        slot: usize,
-        kind: DatagramKind,
-        socket: usize,
-        from: SocketAddr,
-        datagram: &[u8],
-    ) {
-        let key = (socket, from);
-        let known = self.addresses.get(&key) == Some(&slot);
+    fn receive(&mut self, now: Instant, slot: usize, kind: DatagramKind, path: Path, datagram: &[u8]) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        if !known && !session.may_bring_address(now) {
-            return self.meters.dropped(DropReason::Rejected, 1);
+        if session.is_ending() && kind != DatagramKind::Dtls {
+            return; // sent before the client knew
         }
         match (kind, &session.role) {
-            (DatagramKind::Rtcp, RoleState::Viewer) => return self.feedback(now, slot, key, datagram),
+            (DatagramKind::Rtcp, RoleState::Viewer) => return self.feedback(now, slot, path, datagram),
             // A viewer has nothing to send.
             (DatagramKind::Rtp, RoleState::Viewer) => return self.meters.dropped(DropReason::Rejected, 1),
             (DatagramKind::Rtp, RoleState::Publisher(_)) => {
@@ -62,45 +46,17 @@ impl Forwarder {
             }
             _ => {}
         }
-        let to = self.sockets[socket];
-        let received = session.peer.receive(now, from, to, datagram, &mut self.drained);
-        if kind != DatagramKind::Stun {
-            match received {
-                Ok(()) => session.heard_from = Some(key),
-                Err(_) => self.meters.dropped(DropReason::Rejected, 1),
-            }
-        // Only a request with good integrity is answered, so an answer is the proof that the address is real.
-        } else if self.drained.transmits.iter().any(|transmit| transmit.destination == from) {
-            self.admit(slot, key);
-            if demux::nominates(datagram) {
-                self.nominate(slot, key);
-            }
-        } else {
-            self.meters.dropped(DropReason::Rejected, 1);
+        if session.path == Some(path)
+            && let Some(limit) = &mut session.unproven
+        {
+            limit.received(datagram.len());
         }
-    }
-
-    /// The client wants its media there.
-    fn nominate(&mut self, slot: usize, key: (usize, SocketAddr)) {
-        if let Some(session) = self.sessions.get_mut(slot) {
-            session.path = Some(key);
+        match session.peer.receive(now, datagram, &mut self.drained) {
+            Ok(()) => session.heard_from(path),
+            Err(_) => self.meters.dropped(DropReason::Rejected, 1),
         }
-        if let Some(Some(viewer)) = self.viewers.get_mut(slot) {
-            viewer.path = key;
-        }
-    }
-
-    /// Notes that the address behind `key` belongs to the session.
-    fn admit(&mut self, slot: usize, key: (usize, SocketAddr)) {
-        let previous = self.addresses.insert(key, slot);
-        if previous == Some(slot) {
-            return;
-        }
-        if let Some(loser) = previous.and_then(|previous| self.sessions.get_mut(previous)) {
-            loser.addresses.retain(|address| *address != key);
-        }
-        if let Some(evicted) = self.sessions.get_mut(slot).and_then(|session| session.add_address(key)) {
-            self.addresses.remove(&evicted);
+        if self.drained.events.iter().any(|event| matches!(event, Event::RtpPacket(_))) {
+            session.consented(now, path);
         }
     }
 

@@ -1,29 +1,35 @@
 //! One worker's sessions and streams, without sockets, threads or clocks: the sans-IO core that `worker.rs` drives
 //! and that tests drive with virtual time.
 //!
-//! Here: the lives of sessions. `ingress.rs`: datagrams in. `fan_out.rs`: packets out. `feedback.rs`: viewers' RTCP.
+//! Here: the lives of sessions. `ingress.rs`: datagrams in. `ice.rs`: STUN, and where media goes. `fan_out.rs`: packets out. `feedback.rs`: viewers' RTCP.
 
 mod fan_out;
 mod feedback;
+mod ice;
 mod ingress;
 
 pub use fan_out::GROUP_PACKETS_MAX;
 
 use crate::config::SESSIONS_MAX;
-use crate::control::protocol::{CreateError, Created, EndReason, RequestId, SessionId, WorkerIndex};
+use crate::control::protocol::{
+    CreateError, Created, EndReason, IceCredentials, RequestId, SessionId, WorkerIndex,
+};
 use crate::core::codec::MediaKind;
-use crate::core::demux::{self, DatagramKind};
+use crate::core::demux;
 use crate::core::extensions::PassThrough;
+use crate::core::ice::LiteAgent;
+use crate::core::ice_check::Path;
 use crate::core::identity::Identity;
 use crate::core::meters::Meters;
 use crate::core::ntp::NtpClock;
 use crate::core::outbox::{Outbox, SessionEvent, Transmit};
 use crate::core::packet::MediaPacket;
-use crate::core::peer::{Drained, Local};
+use crate::core::peer::Drained;
 use crate::core::plan::{Role, SessionPlan, StreamId};
-use crate::core::session::{DISCONNECTED_TIMEOUT, Life, RoleState, Session};
+use crate::core::session::{Life, RoleState, Session};
 use crate::core::srtp::MasterKeys;
 use crate::core::streams::Streams;
+use crate::core::stun::TransactionId;
 use crate::core::track::Outgoing;
 use crate::core::viewer::Viewer;
 use crate::mesh::{Signal, WorkerSet};
@@ -31,11 +37,9 @@ use crate::stats::{DropReason, JoinPhase, WorkerSnapshot};
 use slab::Slab;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
-use str0m::ice::IceCreds;
-use str0m::{Event, IceConnectionState};
+use str0m::Event;
 
 /// Fills a buffer with random bytes: the kernel's in production, seeded in tests.
 pub type Random = Box<dyn FnMut(&mut [u8]) + Send>;
@@ -46,7 +50,6 @@ pub type Random = Box<dyn FnMut(&mut [u8]) + Send>;
 pub struct Forwarder {
     worker: WorkerIndex,
     others: WorkerSet,
-    sockets: Vec<SocketAddr>,
     identity: Identity,
     random: Random,
     clock: NtpClock,
@@ -54,7 +57,9 @@ pub struct Forwarder {
     /// Connected viewers by the slot of their session: all that the fan-out touches, without the rest of the session between.
     viewers: Vec<Option<Viewer>>,
     next_generation: u32,
-    addresses: HashMap<(usize, SocketAddr), usize>,
+    addresses: HashMap<Path, usize>,
+    /// Whose check of an address an answer belongs to.
+    checks: HashMap<TransactionId, usize>,
     streams: Streams,
     timers: BinaryHeap<Reverse<(Instant, usize, u32)>>,
     drained: Drained,
@@ -86,11 +91,10 @@ pub struct Forwarder {
 }
 
 impl Forwarder {
-    /// A core without sessions. `sockets` are the worker's bound addresses, `others` the workers beside it.
+    /// A core without sessions. `others` are the workers beside it.
     pub fn new(
         worker: WorkerIndex,
         others: WorkerSet,
-        sockets: Vec<SocketAddr>,
         identity: Identity,
         random: Random,
         clock: NtpClock,
@@ -98,7 +102,6 @@ impl Forwarder {
         Forwarder {
             worker,
             others,
-            sockets,
             identity,
             random,
             clock,
@@ -106,6 +109,7 @@ impl Forwarder {
             viewers: Vec::new(),
             next_generation: 0,
             addresses: HashMap::new(),
+            checks: HashMap::new(),
             streams: Streams::default(),
             timers: BinaryHeap::new(),
             drained: Drained::default(),
@@ -143,20 +147,14 @@ impl Forwarder {
         if self.sessions.len() >= SESSIONS_MAX {
             return Err(CreateError::Full);
         }
-        let entry = self.sessions.vacant_entry();
-        let id =
-            SessionId { worker: self.worker, slot: entry.key() as u32, generation: self.next_generation };
-        let mut tag = [0; 4];
-        (self.random)(&mut tag);
-        let mut secret = [0; 16];
-        (self.random)(&mut secret);
-        let creds = IceCreds {
-            ufrag: demux::ufrag(id, u32::from_be_bytes(tag)),
-            pass: format!("{:032x}", u128::from_be_bytes(secret)),
-        };
-        let local = Local { identity: &self.identity, creds: &creds, addresses: &self.sockets };
-        let drained = &mut self.drained;
-        let build = || Session::new(now, id, plan, local, drained);
+        let slot = self.sessions.vacant_key();
+        let id = SessionId { worker: self.worker, slot: slot as u32, generation: self.next_generation };
+        let local = self.fresh_credentials(id);
+        let remote =
+            IceCredentials { ufrag: plan.remote.ice_ufrag.clone(), pwd: plan.remote.ice_pwd.clone() };
+        let ice = LiteAgent::new(local.clone(), remote, u64::from_be_bytes(self.random_bytes()));
+        let (identity, drained) = (&self.identity, &mut self.drained);
+        let build = || Session::new(now, id, plan, ice, identity, drained);
         // str0m checks what it is given with assertions, so a plan that it refuses may arrive as a panic.
         let Ok(Ok(session)) = catch_unwind(AssertUnwindSafe(build)) else {
             // What it left must not go out with the next session's.
@@ -164,16 +162,30 @@ impl Forwarder {
             return Err(CreateError::Refused);
         };
         let role = session.plan.role;
-        entry.insert(session);
+        self.sessions.insert(session);
         *self.sessions_of(role) += 1;
         self.next_generation = self.next_generation.wrapping_add(1);
-        Ok(Created { session: id, ice_ufrag: creds.ufrag, ice_pwd: creds.pass })
+        Ok(Created { session: id, ice_ufrag: local.ufrag, ice_pwd: local.pwd })
+    }
+
+    fn random_bytes<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        (self.random)(&mut bytes);
+        bytes
+    }
+
+    fn fresh_credentials(&mut self, session: SessionId) -> IceCredentials {
+        let (tag, secret) = (self.random_bytes(), self.random_bytes());
+        IceCredentials {
+            ufrag: demux::ufrag(session, u32::from_be_bytes(tag)),
+            pwd: format!("{:032x}", u128::from_be_bytes(secret)),
+        }
     }
 
     /// Ends a session with a goodbye to the client.
     pub fn delete(&mut self, now: Instant, session: SessionId) {
         let slot = session.slot as usize;
-        if self.sessions.get(slot).is_some_and(|found| found.id == session) {
+        if self.sessions.get(slot).is_some_and(|found| found.id == session && !found.is_ending()) {
             self.close(now, slot, EndReason::Deleted);
         }
     }
@@ -194,6 +206,7 @@ impl Forwarder {
         self.guarded(now, slot, |core| {
             core.say_bye(slot);
             core.detach(slot);
+            core.cancel_check(slot);
             if let Some(session) = core.sessions.get_mut(slot) {
                 session.close(now, reason, &mut core.drained);
             }
@@ -224,9 +237,15 @@ impl Forwarder {
     }
 
     fn expire(&mut self, now: Instant, slot: usize) {
+        self.step_check(now, slot);
+        self.forget_addresses(now, slot);
         let Some(session) = self.sessions.get_mut(slot) else { return };
+        if session.is_forgotten(now) {
+            return self.forget(slot);
+        }
         if let Some(reason @ (EndReason::ConnectTimeout | EndReason::ConsentExpired)) = session.over(now) {
-            return self.remove(slot, reason);
+            self.end(slot, reason);
+            return self.forget(slot);
         }
         if session.peer.deadline() <= now && session.peer.handle_timeout(now, &mut self.drained).is_err() {
             self.meters.dropped(DropReason::Rejected, 1);
@@ -255,7 +274,8 @@ impl Forwarder {
         if catch_unwind(AssertUnwindSafe(|| act(self))).is_err() {
             self.drained = Drained::default();
             drop(MasterKeys::take());
-            self.remove(slot, EndReason::Fault);
+            self.end(slot, EndReason::Fault);
+            self.forget(slot);
         }
     }
 
@@ -267,7 +287,7 @@ impl Forwarder {
             session.set_keys(keys, self.identity.provider.srtp_provider);
         }
         loop {
-            self.hand_over(slot);
+            self.hand_over(now, slot);
             if self.drained.events.is_empty() {
                 break;
             }
@@ -277,7 +297,8 @@ impl Forwarder {
         }
         let Some(session) = self.sessions.get_mut(slot) else { return };
         if let Some(reason) = session.over(now) {
-            return self.remove(slot, reason);
+            self.end(slot, reason);
+            self.linger(now, slot);
         }
         self.schedule(now, slot);
     }
@@ -292,44 +313,20 @@ impl Forwarder {
         }
     }
 
-    fn hand_over(&mut self, slot: usize) {
-        for transmit in self.drained.transmits.drain(..) {
-            let Some(socket) = self.sockets.iter().position(|address| *address == transmit.source) else {
-                self.meters.dropped(DropReason::SendFailed, 1);
-                continue;
-            };
-            let contents = Vec::from(transmit.contents);
-            if let Some(session) = self.sessions.get_mut(slot)
-                && DatagramKind::of(&contents) == Some(DatagramKind::Dtls)
-            {
-                session.path.get_or_insert((socket, transmit.destination));
+    /// What str0m wants sent goes where media goes.
+    fn hand_over(&mut self, now: Instant, slot: usize) {
+        for contents in std::mem::take(&mut self.drained.datagrams) {
+            let Some(session) = self.sessions.get_mut(slot) else { continue };
+            match session.path.filter(|_| session.may_send(now, contents.len())) {
+                Some((socket, to)) => self.out.transmits.push(Transmit { socket, to, contents }),
+                None => self.withhold(now, slot, contents),
             }
-            self.out.transmits.push(Transmit { socket, to: transmit.destination, contents });
         }
     }
 
     fn follow(&mut self, now: Instant, slot: usize, event: Event) {
-        let Some(session) = self.sessions.get_mut(slot) else { return };
-        let after = now.saturating_duration_since(session.created);
         match event {
             Event::Connected => self.attach(now, slot),
-            Event::IceConnectionStateChange(state) => match (state, session.life) {
-                (IceConnectionState::Disconnected, Life::Connected) => {
-                    session.life = Life::Disconnected { until: now + DISCONNECTED_TIMEOUT };
-                }
-                (
-                    IceConnectionState::Connected | IceConnectionState::Completed,
-                    Life::Disconnected { .. },
-                ) => {
-                    session.life = Life::Connected;
-                }
-                (IceConnectionState::Connected | IceConnectionState::Completed, Life::Connecting { .. })
-                    if session.plan.role == Role::Viewer =>
-                {
-                    self.meters.joined(JoinPhase::Ice, after);
-                }
-                _ => {}
-            },
             Event::RtpPacket(rtp) => self.published(now, slot, rtp),
             _ => {}
         }
@@ -342,6 +339,11 @@ impl Forwarder {
             return;
         }
         session.life = Life::Connected;
+        // The client has answered what was sent there and nowhere else.
+        drop(session.proven());
+        if let Some(path) = session.path {
+            session.consented(now, path);
+        }
         let (id, stream, role) = (session.id, session.plan.stream, session.plan.role);
         self.out.events.push_back(SessionEvent::Connected(id));
         match role {
@@ -405,20 +407,36 @@ impl Forwarder {
         self.streams.tidy(id);
     }
 
-    fn remove(&mut self, slot: usize, reason: EndReason) {
-        if !self.sessions.contains(slot) {
+    /// Reports the end of a session. Nothing more is sent to it.
+    fn end(&mut self, slot: usize, reason: EndReason) {
+        let Some(session) = self.sessions.get(slot) else { return };
+        if matches!(session.life, Life::Over { .. }) {
             return;
         }
+        let (id, role) = (session.id, session.plan.role);
         self.detach(slot);
         if let Some(viewer) = self.viewers.get_mut(slot) {
             *viewer = None;
         }
-        let session = self.sessions.remove(slot);
-        *self.sessions_of(session.plan.role) -= 1;
+        self.cancel_check(slot);
+        *self.sessions_of(role) -= 1;
+        self.out.events.push_back(SessionEvent::Ended(id, reason));
+    }
+
+    /// A session is over. The client may not know it yet; what it still sends is not counted as a stranger's.
+    fn linger(&mut self, now: Instant, slot: usize) {
+        match self.sessions.get_mut(slot) {
+            Some(session) if !self.closing => session.linger(now),
+            _ => self.forget(slot),
+        }
+    }
+
+    /// Frees the slot of a session that was reported as ended.
+    fn forget(&mut self, slot: usize) {
+        let Some(session) = self.sessions.try_remove(slot) else { return };
         for address in &session.addresses {
             self.addresses.remove(address);
         }
-        self.out.events.push_back(SessionEvent::Ended(session.id, reason));
     }
 
     /// Tells the other workers that this one starts anew.
