@@ -11,8 +11,8 @@ mod thread;
 use self::listener::{Connection, ConnectionId, FromSignaling};
 use self::load::{LoadMeter, Purpose, Round};
 use self::protocol::{
-    CreateError, EndReason, Event, Hello, LOAD_INTERVAL_MS, PROTOCOL_VERSION, Request, RequestId, SessionId,
-    SessionInfo, WorkerIndex, WorkerInfo,
+    CreateError, EndReason, Event, Hello, LOAD_INTERVAL_MS, PROTOCOL_VERSION, Request, RequestId,
+    RestartError, SessionId, SessionInfo, WorkerIndex, WorkerInfo,
 };
 use self::thread::{WorkerFactory, WorkerHandle};
 use crate::config::{MediaConfig, ORPHAN_SECONDS, PROCESS_SESSIONS_MAX};
@@ -204,6 +204,9 @@ impl Control {
             }
             Request::Delete { session } => {
                 self.command(session.worker, Command::Delete(session));
+            }
+            Request::RestartIce { request, .. } => {
+                self.tell(&Event::IceRestarted { request, result: Err(RestartError::NoSession) });
             }
             Request::Stats => self.ask_workers(Purpose::Stats),
             Request::Shutdown => self.shut_down(),

@@ -12,7 +12,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 /// Changes whenever a message changes its shape. Signaling drains a media process of another version.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 /// Longest frame in bytes: a hello with [`crate::config::PROCESS_SESSIONS_MAX`] sessions of some 1 kB stays below.
 pub const FRAME_BYTES_MAX: usize = 256 << 20;
 
@@ -37,7 +37,24 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// Pairs a [`Request::Create`] with its [`Event::Created`]; chosen by signaling.
+/// ICE credentials of one side (RFC 8839 §5.4).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IceCredentials {
+    /// The user name fragment: 4 to 256 ice-chars.
+    pub ufrag: String,
+    /// The password: 22 to 256 ice-chars.
+    pub pwd: String,
+}
+
+/// Never the password: this is what reaches logs.
+impl fmt::Debug for IceCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IceCredentials").field("ufrag", &self.ufrag).finish_non_exhaustive()
+    }
+}
+
+/// Pairs a request with its answer: [`Request::Create`] with [`Event::Created`], [`Request::RestartIce`] with
+/// [`Event::IceRestarted`]. Chosen by signaling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RequestId(pub u64);
 
@@ -58,6 +75,17 @@ pub enum Request {
         /// Which.
         session: SessionId,
     },
+    /// Restart ICE with new credentials of the client; DTLS and media go on. Answered by [`Event::IceRestarted`].
+    RestartIce {
+        /// Comes back in the answer.
+        request: RequestId,
+        /// Which.
+        session: SessionId,
+        /// The client's new credentials.
+        remote: IceCredentials,
+        /// Replaces the session's blob if ICE restarts.
+        blob: Vec<u8>,
+    },
     /// Answered by [`Event::Stats`].
     Stats,
     /// End every session with a DTLS close_notify, then exit.
@@ -75,6 +103,13 @@ pub enum Event {
         request: RequestId,
         /// The session is in place and answers STUN, or why not.
         result: Result<Created, CreateError>,
+    },
+    /// The answer to [`Request::RestartIce`].
+    IceRestarted {
+        /// As asked.
+        request: RequestId,
+        /// Our new credentials, which answer from now on; or why everything stays as it was.
+        result: Result<IceCredentials, RestartError>,
     },
     /// ICE and DTLS are up.
     Connected {
@@ -194,6 +229,18 @@ pub enum CreateError {
     Refused,
     #[error("media is shutting down")]
     ShuttingDown,
+}
+
+/// Why ICE was not restarted. The session goes on with the credentials that it had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "each variant is its message")]
+pub enum RestartError {
+    #[error("there is no such session")]
+    NoSession,
+    #[error("the client's ICE credentials break RFC 8839 §5.4")]
+    BadCredentials,
+    #[error("the session has not been connected yet")]
+    NotConnected,
 }
 
 /// Why a session ended: the closed set of values of its metric's `reason` label.
