@@ -218,7 +218,15 @@ fn open_mode_serves_this_host_alone() {
         let with_token = [headers, &[(name, value.as_str())]].concat();
         let answer = server.post("/demo/whip", &with_token, WHIP);
         assert_eq!(answer.status, 201, "{answer:?}");
-        assert!(answer.header("location").is_some_and(|location| location.starts_with("/session/")));
+        // The client knows our name where it named the socket that it reached, through no proxy.
+        let absolute = headers[0].0 == "Origin";
+        let location = answer.header("location").unwrap();
+        assert_eq!(
+            location.starts_with(&format!("http://{}/session/", server.address)),
+            absolute,
+            "{location}"
+        );
+        assert_eq!(location.starts_with("/session/"), !absolute, "{location}");
     }
     assert_eq!(server.post("/other/whip", &[("Origin", "http://localhost:3000")], WHIP).status, 201);
 }
@@ -235,6 +243,70 @@ fn a_closed_server_wants_the_token() {
     let location = answer.header("location").unwrap();
     assert!(location.starts_with("https://live.example.com/session/"), "{location}");
     assert_eq!(server.request("DELETE", &answer.session(), &[], "").status, 200);
+}
+
+#[test]
+fn a_token_in_the_url_survives_a_redirect_and_is_never_repeated() {
+    let server = Server::start("query-token", &["--open=false"]);
+    let redirected = [("Origin", "null")];
+    for end in ["whip", "whep"] {
+        let offer = if end == "whip" { WHIP } else { WHEP };
+        let answer = server.post(&format!("/demo/{end}?access_token={TOKEN}"), &redirected, offer);
+        assert_eq!(answer.status, 201, "{answer:?}");
+        assert!(!format!("{answer:?}").contains(TOKEN), "{answer:?}");
+        let location = answer.header("location").unwrap();
+        assert!(location.starts_with(&format!("http://{}/session/", server.address)), "{location}");
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+        let wrong = server.post(&format!("/demo/{end}?access_token=0123456789abcdef"), &redirected, offer);
+        assert_eq!(
+            wrong.header("www-authenticate"),
+            Some("Bearer realm=\"uringcast\", error=\"invalid_token\"")
+        );
+        assert!(!wrong.problem(401).contains("0123456789abcdef"));
+    }
+    assert_eq!(server.post("/bare/whip", &[("Authorization", TOKEN)], WHIP).status, 201);
+    let proxied = [("Forwarded", "for=192.0.2.1")];
+    server.request("GET", &format!("/metrics?access_token={TOKEN}"), &proxied, "").problem(401);
+}
+
+#[test]
+fn clients_that_may_post_are_told_of_ice_servers() {
+    let flags = [
+        "--open=false",
+        "--ice-server",
+        "stun:stun.example.com",
+        "--ice-server",
+        "turn:turn.example.com:3478?transport=udp",
+    ];
+    let server = Server::start(
+        "ice-servers",
+        &[&flags[..], &["--turn-secret", "north", "--turn-username", "demo"]].concat(),
+    );
+    let (name, value) = bearer();
+    let token = (name, value.as_str());
+    let told = |answer: &Response| -> Vec<String> {
+        let links = answer.headers.iter().filter(|(name, _)| name == "link");
+        links.map(|(_, value)| value.clone()).collect()
+    };
+    for end in ["whip", "whep"] {
+        let path = format!("/demo/{end}");
+        let offer = if end == "whip" { WHIP } else { WHEP };
+        for answer in [server.post(&path, &[token], offer), server.request("OPTIONS", &path, &[token], "")] {
+            let links = told(&answer);
+            assert_eq!(links[0], "<stun:stun.example.com>; rel=\"ice-server\"", "{answer:?}");
+            let turn = "<turn:turn.example.com:3478?transport=udp>; rel=\"ice-server\"; username=\"";
+            assert!(links[1].starts_with(turn), "{answer:?}");
+            let credential = links[1].split("credential=\"").nth(1).unwrap().trim_end_matches('"');
+            assert!(
+                links[1].contains(":demo\"") && credential.len() == 28 && !credential.contains([',', ';'])
+            );
+        }
+        let preflight = [token, ("Access-Control-Request-Method", "POST")];
+        for headers in [&preflight[..], &[]] {
+            let answer = server.request("OPTIONS", &path, headers, "");
+            assert_eq!((answer.status, told(&answer).len()), (200, 0), "{answer:?}");
+        }
+    }
 }
 
 #[test]
@@ -275,33 +347,6 @@ fn a_viewer_that_cannot_play_the_stream_is_told_what_it_is() {
     let detail = server.post("/demo/whep", &[], WHEP_VP8).problem(422);
     assert!(detail.contains("H264 (High") && detail.contains("VP8"), "{detail}");
     assert_eq!(server.post("/empty/whep", &[], WHEP_VP8).status, 201);
-}
-
-#[test]
-fn candidates_are_taken_and_restarts_are_not() {
-    let server = Server::start("patch", &[]);
-    let created = server.post("/demo/whip", &[], WHIP);
-    let (session, etag) = (created.session(), created.header("etag").unwrap().to_owned());
-    let fragment = [("Content-Type", "application/trickle-ice-sdpfrag")];
-    let ours = server.media.created()[0].1.remote.ice_ufrag.clone();
-    let candidate = format!(
-        "a=ice-ufrag:{ours}\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\na=candidate:1 1 udp 1 x.local 9 typ host\r\n"
-    );
-    let patch = |headers: &[(&str, &str)], body: &str| server.request("PATCH", &session, headers, body);
-
-    let answer = patch(&fragment, &candidate);
-    assert_eq!((answer.status, answer.body.as_str(), answer.header("etag")), (204, "", None));
-    for tag in [etag.as_str(), "*", "\"*\""] {
-        assert_eq!(patch(&[fragment[0], ("If-Match", tag)], &candidate).status, 204, "{tag}");
-    }
-    patch(&[fragment[0], ("If-Match", "\"other\"")], &candidate).problem(412);
-    let detail = patch(&fragment, "a=ice-ufrag:new1\r\na=ice-pwd:0123456789012345678901\r\n").problem(422);
-    assert!(detail.contains("ICE restarts are not supported"), "{detail}");
-    patch(&fragment, "nonsense").problem(400);
-    let answer = patch(&[("Content-Type", "application/json")], &candidate);
-    answer.problem(415);
-    assert_eq!(answer.header("accept-patch"), Some("application/trickle-ice-sdpfrag"));
-    server.request("PATCH", "/session/00000000000000000000000000000000", &fragment, &candidate).problem(404);
 }
 
 #[test]

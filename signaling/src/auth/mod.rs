@@ -7,6 +7,7 @@ use crate::config::OpenMode;
 use hyper::header::AUTHORIZATION;
 use hyper::http::request::Parts;
 use open::Foreign;
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::{PoisonError, RwLock};
@@ -61,7 +62,7 @@ impl Access {
     /// # Errors
     /// It may not; the words name the cure.
     pub fn media(&self, request: &Parts, peer: IpAddr) -> Result<Credential, Denied> {
-        let denied = match self.bearer(request) {
+        let denied = match self.bearer(request).or_else(|denied| self.query(request).unwrap_or(Err(denied))) {
             Ok(()) => return Ok(Credential::ApiToken),
             Err(denied) => denied,
         };
@@ -92,6 +93,19 @@ impl Access {
             Some(_) => return Err(Denied::WrongToken),
             None => text,
         };
+        self.compare(given)
+    }
+
+    /// RFC 6750 §2.3, for clients that a redirect robbed of their Authorization: browsers drop it between origins (Fetch
+    /// standard, HTTP-redirect fetch). `None` if the query has no token.
+    fn query(&self, request: &Parts) -> Option<Result<(), Denied>> {
+        let mut pairs = request.uri.query()?.split('&');
+        let given = pairs.find_map(|pair| pair.strip_prefix("access_token="))?;
+        let given = percent_decode_str(given).decode_utf8();
+        Some(given.map_err(|_| Denied::WrongToken).and_then(|given| self.compare(&given)))
+    }
+
+    fn compare(&self, given: &str) -> Result<(), Denied> {
         let token = self.token.read().unwrap_or_else(PoisonError::into_inner);
         if token.matches(given) { Ok(()) } else { Err(Denied::WrongToken) }
     }
@@ -111,7 +125,11 @@ mod tests {
     }
 
     fn request(headers: &[(&str, &str)]) -> Parts {
-        let mut request = hyper::Request::builder().uri("/demo/whip");
+        request_to("/demo/whip", headers)
+    }
+
+    fn request_to(uri: &str, headers: &[(&str, &str)]) -> Parts {
+        let mut request = hyper::Request::builder().uri(uri);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -126,6 +144,33 @@ mod tests {
         let with_token = request(&[("authorization", "bearer 0123456789abcdef"), ("via", "proxy")]);
         assert_eq!(access(OpenMode::Off).media(&with_token, AWAY), Ok(Credential::ApiToken));
         assert_eq!(access(OpenMode::Off).operator(&with_token, AWAY), Ok(()));
+    }
+
+    #[test]
+    fn the_token_in_the_query_opens_an_endpoint_and_no_more() {
+        let access = access(OpenMode::Off);
+        for query in ["access_token=0123456789abcdef", "a=b&access_token=%30123456789abcdef&c"] {
+            let redirected = request_to(&format!("/demo/whip?{query}"), &[("origin", "null")]);
+            assert_eq!(access.media(&redirected, AWAY), Ok(Credential::ApiToken), "{query}");
+            assert_eq!(access.operator(&redirected, AWAY), Err(Denied::TokenNeeded), "{query}");
+        }
+        for query in [
+            "access_token=",
+            "access_token=%ff",
+            "access_token=other",
+            "access_token=other&access_token=0123456789abcdef",
+        ] {
+            let wrong = request_to(&format!("/demo/whip?{query}"), &[]);
+            assert_eq!(access.media(&wrong, AWAY), Err(Denied::WrongToken), "{query}");
+        }
+        let other_name = request_to("/demo/whip?my_access_token=0123456789abcdef", &[]);
+        assert_eq!(access.media(&other_name, AWAY), Err(Denied::TokenNeeded));
+    }
+
+    #[test]
+    fn a_bare_token_needs_no_scheme() {
+        let bare = request(&[("authorization", "0123456789abcdef")]);
+        assert_eq!(access(OpenMode::Off).media(&bare, AWAY), Ok(Credential::ApiToken));
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub fn from_this_host(request: &Parts, peer: IpAddr) -> Result<(), Foreign> {
     if !peer.to_canonical().is_loopback() {
         return Err(Foreign::Peer);
     }
-    if request.headers.keys().any(is_proxy_header) {
+    if is_proxied(request) {
         return Err(Foreign::Proxied);
     }
     if !authority(request).is_some_and(is_loopback_authority) {
@@ -50,6 +50,11 @@ pub fn authority(request: &Parts) -> Option<&str> {
         (Some(uri), Some(header)) if uri != header => None,
         (uri, header) => uri.or(header),
     }
+}
+
+/// Whether a proxy says that it passed the request on.
+pub fn is_proxied(request: &Parts) -> bool {
+    request.headers.keys().any(is_proxy_header)
 }
 
 fn is_proxy_header(name: &HeaderName) -> bool {

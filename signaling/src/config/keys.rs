@@ -13,6 +13,8 @@ pub enum Kind {
     Path,
     /// `http://` or `https://` URL.
     Url,
+    /// URL of a STUN or TURN server.
+    IceServer,
     /// An IP address.
     Ip,
     /// An IP address with a port.
@@ -35,7 +37,7 @@ impl Kind {
             Kind::Text => "TEXT",
             Kind::Secret => "TOKEN",
             Kind::Path => "PATH",
-            Kind::Url => "URL",
+            Kind::Url | Kind::IceServer => "URL",
             Kind::Ip => "ADDR",
             Kind::Socket => "ADDR:PORT",
             Kind::Port => "PORT",
@@ -51,6 +53,9 @@ impl Kind {
             Kind::Flag => "true or false",
             Kind::Text | Kind::Secret | Kind::Path => "a text of at least one character",
             Kind::Url => "a URL such as https://live.example.com, without query",
+            Kind::IceServer => {
+                "a URL such as stun:stun.example.com:3478 or turn:turn.example.com:3478?transport=udp"
+            }
             Kind::Ip => "an IP address such as 192.0.2.1 or 2001:db8::1",
             Kind::Socket => "an IP address with a port, such as 127.0.0.1:8080 or [::]:8080",
             Kind::Port => "a port from 1 to 65535",
@@ -140,6 +145,28 @@ pub const KEYS: &[Key] = &[
     .repeatable(),
     key("public-ip", Kind::Ip, "", "address told to clients instead of the private one, behind 1:1 NAT")
         .repeatable(),
+    key("ice-server", Kind::IceServer, "", "STUN or TURN server that clients are told of (Link header)")
+        .repeatable(),
+    key(
+        "turn-username",
+        Kind::Text,
+        "",
+        "user name for the TURN servers; with --turn-secret it follows the expiry",
+    ),
+    key("turn-credential", Kind::Secret, "", "password for the TURN servers, the same for everybody"),
+    key(
+        "turn-secret",
+        Kind::Secret,
+        "",
+        "secret shared with the TURN servers (coturn's static-auth-secret), which makes credentials that expire",
+    ),
+    key("turn-lifetime", Kind::Seconds, "86400", "how long credentials made of --turn-secret are good"),
+    key(
+        "strict-etag",
+        Kind::Flag,
+        "false",
+        "refuse every PATCH whose If-Match is missing or old; by default candidates of the current ICE session pass",
+    ),
     key("workers", Kind::Count, "one per core", "media workers, one core each"),
     key("cores", Kind::Cores, "all allowed", "cores that the workers are pinned to").repeatable(),
     key("state-dir", Kind::Path, "./uringcast-state", "folder of what must survive a restart"),

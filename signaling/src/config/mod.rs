@@ -1,10 +1,12 @@
 //! Configuration: one table of keys, three sources, all errors at once.
 
+mod ice_servers;
 pub mod interfaces;
 pub mod keys;
 pub mod load;
 mod values;
 
+pub use ice_servers::{IceServers, TurnCredentials};
 use load::Settings;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -91,6 +93,10 @@ pub struct Config {
     pub udp_port: u16,
     /// Advertised first.
     pub public_ip: Vec<IpAddr>,
+    /// STUN and TURN servers for clients.
+    pub ice_servers: IceServers,
+    /// Whether every PATCH must name its ICE session by entity tag, as RFC 9725 §4.3.1 has it.
+    pub strict_etag: bool,
     /// One worker each.
     pub cores: Vec<usize>,
     /// What survives a restart.

@@ -129,3 +129,43 @@ fn public_urls_have_no_slash_at_the_end_and_no_query() {
         assert_eq!(errors(&["--public-url", bad]).len(), 1, "{bad}");
     }
 }
+
+#[test]
+fn ice_servers_and_their_credentials_must_fit_to_each_other() {
+    let stun = ["--ice-server", "stun:stun.example.com"];
+    let turn = ["--ice-server", "turn:turn.example.com"];
+    let (user, password) = (["--turn-username", "user"], ["--turn-credential", "password"]);
+    let secret = ["--turn-secret", "north"];
+    assert!(good(&stun, &[]).ice_servers.turn == TurnCredentials::None);
+    let fixed = TurnCredentials::Static { username: "user".into(), credential: "password".into() };
+    assert!(good(&[turn, user, password].concat(), &[]).ice_servers.turn == fixed);
+    let lifetime = Duration::from_secs(86_400);
+    let made = |username: &str| TurnCredentials::Secret {
+        secret: "north".into(),
+        username: username.into(),
+        lifetime,
+    };
+    assert!(good(&[stun, turn, secret].concat(), &[]).ice_servers.turn == made(""));
+    assert!(good(&[turn, secret, user].concat(), &[]).ice_servers.turn == made("user"));
+    assert_eq!(
+        good(&["--ice-server", "stun:a,turn:b", "--turn-secret", "north"], &[]).ice_servers.urls.len(),
+        2
+    );
+
+    let with_semicolon = ["--turn-credential", "pass;word"];
+    let short = ["--turn-lifetime", "59"];
+    for bad in [
+        &turn[..],
+        &[turn, user].concat(),
+        &[turn, password].concat(),
+        &[turn, user, password, secret].concat(),
+        &[turn, user, with_semicolon].concat(),
+        &[stun, user, password].concat(),
+        &secret,
+        &[turn, secret, short].concat(),
+        &[stun, ["--turn-lifetime", "60"]].concat(),
+        &["--ice-server", "http://stun.example.com"],
+    ] {
+        assert_eq!(errors(bad).len(), 1, "{bad:?}");
+    }
+}

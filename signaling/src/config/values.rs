@@ -23,7 +23,7 @@ const HTTP_TIMEOUT_MAX: f64 = 3600.0;
 /// Reads settings key by key and collects what is wrong.
 pub struct Reader<'a> {
     settings: &'a Settings,
-    errors: &'a mut Vec<ConfigError>,
+    pub(super) errors: &'a mut Vec<ConfigError>,
 }
 
 impl<'a> Reader<'a> {
@@ -52,6 +52,8 @@ impl<'a> Reader<'a> {
             bind: self.many("bind"),
             udp_port,
             public_ip: self.many("public-ip"),
+            ice_servers: self.ice_servers(),
+            strict_etag: self.one("strict-etag").unwrap_or(false),
             cores: self.cores(udp_port),
             control: self.control(&state_dir),
             state_dir,
@@ -64,7 +66,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Values of any key; those that do not parse are complained about and left out.
-    fn many<T: FromStr>(&mut self, name: &'static str) -> Vec<T> {
+    pub(super) fn many<T: FromStr>(&mut self, name: &'static str) -> Vec<T> {
         let Some(setting) = self.settings.get(name) else { return Vec::new() };
         let mut parsed = Vec::with_capacity(setting.values.len());
         for value in &setting.values {
@@ -76,8 +78,13 @@ impl<'a> Reader<'a> {
         parsed
     }
 
+    /// How many values a key has, good or bad.
+    pub(super) fn written(&self, name: &str) -> usize {
+        self.settings.get(name).map_or(0, |setting| setting.values.len())
+    }
+
     /// The value of a key that takes one.
-    fn one<T: FromStr>(&mut self, name: &'static str) -> Option<T> {
+    pub(super) fn one<T: FromStr>(&mut self, name: &'static str) -> Option<T> {
         if let Some(setting) = self.settings.get(name)
             && setting.values.len() != 1
         {
@@ -139,7 +146,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn contradiction<T>(&mut self, text: &'static str) -> Option<T> {
+    pub(super) fn contradiction<T>(&mut self, text: &'static str) -> Option<T> {
         self.errors.push(ConfigError::Contradiction(text));
         None
     }

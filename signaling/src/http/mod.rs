@@ -1,10 +1,13 @@
 //! HTTP: from a request to its answer.
 
+mod condition;
 mod cors;
 mod fragment;
+mod ice_servers;
 pub mod limits;
 mod offer;
 mod operator;
+mod patch;
 mod problem;
 mod router;
 pub mod server;
@@ -104,7 +107,7 @@ async fn dispatch(
             with_cors(result, role)
         }
         Route::Session(url) => {
-            let (role, result) = session::session(app, url, request).await;
+            let (role, result) = session::session(app, peer, url, request).await;
             with_cors(result, role)
         }
         route => readable(app, peer, audience, route, request).await.unwrap_or_else(Problem::into_response),

@@ -1,5 +1,6 @@
 //! WHIP and WHEP endpoints: an SDP offer in, a session and an SDP answer out. The two differ by [`Role`] alone.
 
+use super::ice_servers;
 use super::limits::read_text;
 use super::problem::Problem;
 use super::{App, Peer, Response, empty};
@@ -11,7 +12,7 @@ use crate::registry::{self, Admission, Candidacy, FreshIds, NameError, Refusal, 
 use crate::sdp::{self, LocalDescription, Offer, OfferError};
 use crate::time::unix_seconds;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION};
+use hyper::header::{ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use sfu::core::plan::{Role, StreamId};
@@ -34,7 +35,7 @@ pub async fn endpoint(
     request: Request<Incoming>,
 ) -> Result<Response, Problem> {
     if *request.method() == Method::OPTIONS {
-        return Ok(options());
+        return Ok(options_of_endpoint(app, peer, request));
     }
     let name = name?;
     match *request.method() {
@@ -49,6 +50,18 @@ pub async fn endpoint(
 pub fn options() -> Response {
     let response = with_header(empty(StatusCode::OK), ACCEPT_POST, HeaderValue::from_static(SDP));
     with_header(response, ACCEPT_PATCH, HeaderValue::from_static(FRAGMENT))
+}
+
+/// Clients that cannot take servers after their offer ask for them before it (RFC 9725 §4.6). Preflights are not told, nor is who
+/// may not POST: credentials for TURN are worth something.
+fn options_of_endpoint(app: &App, peer: Peer, request: Request<Incoming>) -> Response {
+    let mut response = options();
+    let (head, _) = request.into_parts();
+    let is_preflight = head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    if !is_preflight && app.access.media(&head, peer.remote.ip()).is_ok() {
+        ice_servers::add(response.headers_mut(), &app.config.ice_servers, unix_seconds());
+    }
+    response
 }
 
 fn with_header(mut response: Response, name: HeaderName, value: HeaderValue) -> Response {
@@ -66,10 +79,7 @@ async fn post(
 ) -> Result<Response, Problem> {
     let arrived = Instant::now();
     let (head, body) = request.into_parts();
-    let credential = app
-        .access
-        .media(&head, peer.remote.ip())
-        .map_err(|denied| Problem::unauthorized(denied.to_string()))?;
+    let credential = app.access.media(&head, peer.remote.ip())?;
     if !is_content_type(&head.headers, SDP) {
         return Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -133,6 +143,7 @@ fn created(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(SDP));
     headers.insert(LOCATION, value(location(app, peer, head, admission.blob.url))?);
     headers.insert(ETAG, value(admission.blob.etag())?);
+    ice_servers::add(headers, &app.config.ice_servers, unix_seconds());
     Ok(response)
 }
 
@@ -143,7 +154,9 @@ fn location(app: &App, peer: Peer, head: &Parts, url: UrlId) -> String {
         return format!("{base}/session/{url}");
     }
     let here = open::from_this_host(head, peer.remote.ip()).is_ok() && peer.local.ip().is_loopback();
-    match open::authority(head).filter(|_| here) {
+    // Who names the very socket that it reached tells us nothing that we do not know; a proxy may name it for others.
+    let is_socket = |host: &str| host.parse() == Ok(peer.local) && !open::is_proxied(head);
+    match open::authority(head).filter(|host| here || is_socket(host)) {
         Some(host) => format!("{}://{host}/session/{url}", if peer.tls { "https" } else { "http" }),
         None => format!("/session/{url}"),
     }
@@ -157,7 +170,8 @@ fn fresh_ids() -> Result<FreshIds, Problem> {
     })
 }
 
-fn random_bytes<const N: usize>() -> Result<[u8; N], Problem> {
+/// `N` bytes that nobody can guess.
+pub fn random_bytes<const N: usize>() -> Result<[u8; N], Problem> {
     random::bytes().map_err(|_| internal())
 }
 

@@ -33,8 +33,7 @@ pub fn readyz(app: &App) -> Result<Response, Problem> {
 
 /// May the request see metrics and names?
 pub fn authorize(app: &App, peer: Peer, head: &Parts) -> Result<(), Problem> {
-    let allowed = app.access.operator(head, peer.remote.ip());
-    allowed.map_err(|denied| Problem::unauthorized(denied.to_string()))
+    Ok(app.access.operator(head, peer.remote.ip())?)
 }
 
 #[derive(Serialize)]

@@ -1,6 +1,7 @@
 //! Errors as `application/problem+json` (RFC 9457).
 
 use super::Response;
+use crate::auth::Denied;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Method, StatusCode};
 use serde::Serialize;
@@ -35,12 +36,6 @@ impl Problem {
         Problem::new(StatusCode::NOT_FOUND, detail)
     }
 
-    /// 401 with the challenge of RFC 6750 §3.
-    pub fn unauthorized(detail: impl Into<String>) -> Problem {
-        let challenge = HeaderValue::from_static("Bearer realm=\"uringcast\"");
-        Problem::new(StatusCode::UNAUTHORIZED, detail).with(WWW_AUTHENTICATE, challenge)
-    }
-
     /// 503 with Retry-After.
     pub fn unavailable(detail: impl Into<String>) -> Problem {
         let retry = HeaderValue::from_static(RETRY_SECONDS);
@@ -68,5 +63,17 @@ impl Problem {
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         response.headers_mut().extend(self.header);
         response
+    }
+}
+
+/// 401 with the challenge of RFC 6750 §3, which names an error only if a token was given.
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Problem {
+        let challenge = match denied {
+            Denied::WrongToken => "Bearer realm=\"uringcast\", error=\"invalid_token\"",
+            Denied::TokenNeeded | Denied::Foreign(_) => "Bearer realm=\"uringcast\"",
+        };
+        let challenge = HeaderValue::from_static(challenge);
+        Problem::new(StatusCode::UNAUTHORIZED, denied.to_string()).with(WWW_AUTHENTICATE, challenge)
     }
 }

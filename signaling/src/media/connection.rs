@@ -1,8 +1,9 @@
 //! One connection to media: requests go out, events come in, until it breaks.
 
+use super::restart::{RestartReply, Restarts};
 use super::{Command, CreateFailure, Place, Readiness, Ready, Reply, SharedRegistry};
 use crate::metrics::Metrics;
-use crate::registry::Admission;
+use crate::registry::{Admission, Restart};
 use crate::shutdown::Shutdown;
 use sfu::control::protocol::{
     CreateError, Created, Event, Hello, LOAD_INTERVAL_MS, Request, RequestId, SessionId, WorkerLoad,
@@ -59,6 +60,7 @@ struct Conversation<'a> {
     silent: bool,
     writer: OwnedWriteHalf,
     pending: HashMap<RequestId, (Admission, Reply)>,
+    restarts: Restarts,
     scrapes: Vec<oneshot::Sender<()>>,
     next_request: u64,
 }
@@ -80,6 +82,7 @@ pub(super) async fn converse(
         silent: false,
         writer,
         pending: HashMap::new(),
+        restarts: Restarts::default(),
         scrapes: Vec::new(),
         next_request: 0,
     };
@@ -171,6 +174,7 @@ impl Conversation<'_> {
 
     /// What media creates for them all the same is ended when it says so.
     fn fail_pending(&mut self, failure: CreateFailure) {
+        self.restarts.fail(&self.context.registry, failure);
         let mut registry = self.context.registry.lock();
         for (_, (admission, reply)) in self.pending.drain() {
             registry.failed(&admission);
@@ -186,6 +190,7 @@ impl Conversation<'_> {
         match command {
             Command::Create { admission, reply } => self.create(admission, reply).await,
             Command::Delete(session) => self.send(&Request::Delete { session }).await,
+            Command::RestartIce { restart, reply } => self.restart_ice(restart, reply).await,
             // Dropped: who asks takes the numbers that there are.
             Command::Stats(_) if self.silent => Ok(()),
             Command::Stats(reply) => {
@@ -206,18 +211,30 @@ impl Conversation<'_> {
             let _ = reply.send(Err(CreateFailure::Silent));
             return Ok(());
         }
-        let request = RequestId(self.next_request);
-        self.next_request += 1;
+        let request = self.request_id();
         let create = Request::Create { request, worker: admission.worker, plan: admission.plan.clone() };
         self.pending.insert(request, (admission, reply));
         self.send(&create).await
     }
 
+    async fn restart_ice(&mut self, restart: Restart, reply: RestartReply) -> io::Result<()> {
+        let request = self.request_id();
+        let ask = self.restarts.ask(request, restart, reply);
+        self.send(&ask).await
+    }
+
+    fn request_id(&mut self) -> RequestId {
+        let request = RequestId(self.next_request);
+        self.next_request += 1;
+        request
+    }
+
     async fn on_event(&mut self, event: Event) -> io::Result<()> {
         match event {
             Event::Created { request, result } => self.on_created(request, result).await?,
-            // Nobody asks for restarts here yet.
-            Event::IceRestarted { .. } => {}
+            Event::IceRestarted { request, result } => {
+                self.restarts.answer(&self.context.registry, request, result);
+            }
             Event::Connected { session } => {
                 let replaced = self.context.registry.lock().connected(session);
                 for session in replaced {

@@ -4,18 +4,21 @@
 mod child;
 mod connection;
 mod frame;
+mod restart;
 #[cfg(test)]
 mod tests;
 
 pub use child::Launcher;
+pub use restart::{RestartFailure, Restarted};
 
 use crate::error::StartError;
 use crate::metrics::Metrics;
-use crate::registry::{Admission, Registry, UrlId};
+use crate::registry::{Admission, Registry, Restart, UrlId};
 use crate::shutdown::Shutdown;
 use connection::Context;
+use restart::RestartReply;
 use sfu::control::protocol::{
-    CreateError, Created, Event, Hello, PROTOCOL_VERSION, Request, SessionId, WorkerInfo,
+    CreateError, Created, Event, Hello, IceCredentials, PROTOCOL_VERSION, Request, SessionId, WorkerInfo,
 };
 use std::io;
 use std::path::PathBuf;
@@ -25,7 +28,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-/// OBS gives up its POST after 8 s; the answer must be there before.
+/// OBS gives up its POST after 8 s; the answer must be there before. A restart is as quick as a create.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A scrape waits so long for fresh numbers, then takes those of the last second.
 const STATS_TIMEOUT: Duration = Duration::from_secs(1);
@@ -86,6 +89,7 @@ type Reply = oneshot::Sender<Result<Claim, CreateFailure>>;
 enum Command {
     Create { admission: Admission, reply: Reply },
     Delete(SessionId),
+    RestartIce { restart: Restart, reply: RestartReply },
     Stats(oneshot::Sender<()>),
 }
 
@@ -189,6 +193,31 @@ impl Media {
     /// Ends the session behind a URL; whether there was one.
     pub fn end(&self, url: UrlId) -> bool {
         self.place.end(url)
+    }
+
+    /// Lets media restart the ICE of the session behind a URL; `etag` will name the new ICE session.
+    ///
+    /// # Errors
+    /// It does not, and the old ICE session lives on. After [`CreateFailure::Timeout`] either may; another restart tells.
+    pub async fn restart_ice(
+        &self,
+        url: UrlId,
+        remote: IceCredentials,
+        etag: u64,
+    ) -> Result<Restarted, RestartFailure> {
+        self.ready()?;
+        let restart = self.registry().restart(url, remote, etag)?;
+        let session = restart.session;
+        let (reply, answer) = oneshot::channel();
+        if self.place.commands.try_send(Command::RestartIce { restart, reply }).is_err() {
+            self.registry().not_restarted(session);
+            return Err(CreateFailure::Unavailable.into());
+        }
+        match timeout(CREATE_TIMEOUT, answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(CreateFailure::Unavailable.into()),
+            Err(_) => Err(CreateFailure::Timeout.into()),
+        }
     }
 
     /// Asks for fresh counters, which reach the metrics on their way. Gives up after a second.

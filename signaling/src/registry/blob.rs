@@ -49,6 +49,11 @@ pub struct Blob {
 }
 
 impl Blob {
+    /// As media keeps it. Empty only if memory for it could not be had.
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).unwrap_or_default()
+    }
+
     /// The entity tag as the header has it: strong, quoted (RFC 9110 §8.8.3).
     pub fn etag(&self) -> String {
         format!("\"{:016x}\"", self.etag)

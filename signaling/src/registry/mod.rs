@@ -5,6 +5,7 @@
 //! of the truth: [`Registry::rebuild`] takes it over whole.
 
 mod blob;
+mod ice;
 mod name;
 mod placement;
 mod stream;
@@ -12,11 +13,12 @@ mod stream;
 mod tests;
 
 pub use blob::{Blob, UrlId};
+pub use ice::{IceGeneration, IceSession, Restart, RestartRefusal};
 pub use name::{NameError, StreamName};
 
 use crate::auth::Credential;
 use placement::Worker;
-use sfu::control::protocol::{SessionId, SessionInfo, WorkerIndex, WorkerLoad};
+use sfu::control::protocol::{IceCredentials, SessionId, SessionInfo, WorkerIndex, WorkerLoad};
 use sfu::core::codec::{Codec, MediaKind};
 use sfu::core::plan::{Epoch, Role, SessionPlan, StreamId};
 use std::collections::HashMap;
@@ -85,8 +87,12 @@ pub struct Admission {
 pub struct Session {
     /// Publisher or viewer.
     pub role: Role,
-    /// The client's ICE user name fragment; another one in a PATCH means an ICE restart.
-    pub remote_ufrag: String,
+    /// Its m-sections by mid, in the offer's order.
+    pub mids: Vec<String>,
+    /// What the first of them is.
+    pub kind: MediaKind,
+    /// The client's ICE.
+    pub ice: IceSession,
     /// Our facts.
     pub blob: Blob,
     /// Its URL was deleted or it was replaced; media has been told and will say when it is gone.
@@ -204,7 +210,14 @@ impl Registry {
             }
         }
         self.urls.insert(blob.url, info.session);
-        let session = Session { role: plan.role, remote_ufrag: plan.remote.ice_ufrag, blob, deleted: false };
+        let session = Session {
+            role: plan.role,
+            kind: plan.sections.first().map_or(MediaKind::Audio, |section| section.kind),
+            mids: plan.sections.into_iter().map(|section| section.mid).collect(),
+            ice: IceSession::new(plan.remote.ice_ufrag),
+            blob,
+            deleted: false,
+        };
         self.sessions.insert(info.session, session);
     }
 
@@ -218,6 +231,37 @@ impl Registry {
         let session = *self.urls.get(&url)?;
         self.retire(session);
         Some(session)
+    }
+
+    /// Begins an ICE restart with the client's new credentials. Until media has answered there is no second one.
+    ///
+    /// # Errors
+    /// There is no such session, or it is being restarted.
+    pub fn restart(
+        &mut self,
+        url: UrlId,
+        remote: IceCredentials,
+        etag: u64,
+    ) -> Result<Restart, RestartRefusal> {
+        let id = *self.urls.get(&url).ok_or(RestartRefusal::NoSession)?;
+        let session = self.sessions.get_mut(&id).ok_or(RestartRefusal::NoSession)?;
+        session.ice.begin(&remote.ufrag)?;
+        Ok(Restart { session: id, remote, blob: Blob { etag, ..session.blob.clone() } })
+    }
+
+    /// Media has restarted ICE: from now on the new entity tag and the client's new credentials hold.
+    pub fn restarted(&mut self, restart: Restart) {
+        if let Some(session) = self.sessions.get_mut(&restart.session) {
+            session.ice.finish(&restart.remote.ufrag);
+            session.blob = restart.blob;
+        }
+    }
+
+    /// Media has not restarted ICE: everything is as it was.
+    pub fn not_restarted(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.ice.give_up();
+        }
     }
 
     /// Forgets a session's URL and its place in the stream; its worker's slot is free when media says so.

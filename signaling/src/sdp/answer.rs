@@ -10,6 +10,10 @@ use sfu::core::plan::{DtlsRole, Extension, Feedback, MediaSection, Payload, Role
 use std::fmt::{Arguments, Write};
 use std::net::{IpAddr, SocketAddr};
 
+/// What we say of our ICE at the session level, in answers and again when ICE restarts (RFC 9725 §4.3.3): we only answer
+/// checks, take candidates that come later, and keep to RFC 8445 (§10 there).
+pub const ICE_SESSION_LINES: [&str; 2] = ["a=ice-lite", "a=ice-options:trickle ice2"];
+
 /// Our half of the session.
 #[derive(Clone, Copy)]
 pub struct LocalDescription<'a> {
@@ -66,7 +70,7 @@ impl Answer<'_> {
         line!(self, "o=- {} 1 IN IP4 127.0.0.1", self.local.origin_id & (u64::MAX >> 1));
         line!(self, "s=-");
         line!(self, "t=0 0");
-        line!(self, "a=ice-lite");
+        ICE_SESSION_LINES.iter().for_each(|text| line!(self, "{text}"));
         if !offer.bundle.is_empty() {
             line!(self, "a=group:BUNDLE {}", offer.bundle.join(" "));
         }

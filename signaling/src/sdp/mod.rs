@@ -11,7 +11,7 @@ mod fmtp;
 mod parse;
 mod plan;
 
-pub use answer::{LocalDescription, answer};
+pub use answer::{ICE_SESSION_LINES, LocalDescription, answer};
 pub use error::OfferError;
 pub use parse::Offer;
 pub use plan::plan;

@@ -1,8 +1,9 @@
 //! A media process that only talks, a server beside it, and a client that sends exactly the bytes it is given.
+#![allow(dead_code, reason = "each test file uses its own part")]
 
 use sfu::control::protocol::{
-    CreateError, Created, Event, Hello, LOAD_INTERVAL_MS, PROTOCOL_VERSION, Request, SessionId, WorkerInfo,
-    WorkerLoad,
+    CreateError, Created, Event, Hello, IceCredentials, LOAD_INTERVAL_MS, PROTOCOL_VERSION, Request,
+    RestartError, SessionId, SessionInfo, WorkerInfo, WorkerLoad,
 };
 use sfu::core::plan::SessionPlan;
 use sfu::stats::WorkerSnapshot;
@@ -34,6 +35,7 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 pub enum Manner {
     Agree,
     Refuse(CreateError),
+    RefuseRestarts(RestartError),
     StaySilent,
 }
 
@@ -41,6 +43,9 @@ struct State {
     manner: Manner,
     loads: Vec<WorkerLoad>,
     created: Vec<(SessionId, SessionPlan)>,
+    /// So many of them went down with a crash.
+    lost: usize,
+    restarted: Vec<(SessionId, IceCredentials)>,
     deleted: Vec<SessionId>,
     waiting: Vec<Request>,
     peer: Option<UnixStream>,
@@ -58,6 +63,8 @@ impl FakeMedia {
             manner: Manner::Agree,
             loads: vec![idle(); 2],
             created: Vec::new(),
+            lost: 0,
+            restarted: Vec::new(),
             deleted: Vec::new(),
             waiting: Vec::new(),
             peer: None,
@@ -87,12 +94,13 @@ impl FakeMedia {
             core: usize::from(index),
             addresses: vec![SocketAddr::from(([127, 0, 0, 1], 8200 + index))],
         };
+        let sessions = self.living();
         let hello = Hello {
             protocol: PROTOCOL_VERSION,
             config_hash: 0,
             fingerprint: [7; 32],
             workers: (0..self.state().loads.len() as u16).map(worker).collect(),
-            sessions: Vec::new(),
+            sessions,
         };
         // Nothing may come before the hello.
         write_event(&mut stream, &Event::Hello(hello));
@@ -109,7 +117,7 @@ impl FakeMedia {
             Request::Create { request, worker, plan } => {
                 let mut state = self.state();
                 let result = match state.manner {
-                    Manner::Agree => {
+                    Manner::Agree | Manner::RefuseRestarts(_) => {
                         let slot = state.created.len() as u32;
                         let session = SessionId { worker, slot, generation: 1 };
                         state.created.push((session, plan));
@@ -122,6 +130,27 @@ impl FakeMedia {
                     }
                 };
                 Event::Created { request, result }
+            }
+            Request::RestartIce { request, session, remote, blob } => {
+                let mut state = self.state();
+                let result = match state.manner {
+                    Manner::RefuseRestarts(error) => Err(error),
+                    Manner::StaySilent => {
+                        state.waiting.push(Request::RestartIce { request, session, remote, blob });
+                        return;
+                    }
+                    Manner::Agree | Manner::Refuse(_) => {
+                        let plan = state.created.iter_mut().find(|(created, _)| *created == session);
+                        let (_, plan) = plan.expect("a session that was created");
+                        (plan.remote.ice_ufrag, plan.remote.ice_pwd) =
+                            (remote.ufrag.clone(), remote.pwd.clone());
+                        plan.blob = blob;
+                        state.restarted.push((session, remote));
+                        let ufrag = format!("srv{}", state.restarted.len() + 1);
+                        Ok(IceCredentials { ufrag, pwd: "q".repeat(22) })
+                    }
+                };
+                Event::IceRestarted { request, result }
             }
             Request::Delete { session } => {
                 self.state().deleted.push(session);
@@ -173,22 +202,53 @@ impl FakeMedia {
         self.state().deleted.clone()
     }
 
-    /// Creates that were left without an answer.
+    /// Restarts that it made, with the client's credentials.
+    pub fn restarted(&self) -> Vec<(SessionId, IceCredentials)> {
+        self.state().restarted.clone()
+    }
+
+    fn living(&self) -> Vec<SessionInfo> {
+        let state = self.state();
+        let living =
+            state.created[state.lost..].iter().filter(|(session, _)| !state.deleted.contains(session));
+        let info = |(session, plan): &(SessionId, SessionPlan)| SessionInfo {
+            session: *session,
+            plan: plan.clone(),
+            connected: true,
+            silent: false,
+            codecs: Vec::new(),
+        };
+        living.map(info).collect()
+    }
+
+    /// Requests that were left without an answer.
     pub fn waiting(&self) -> usize {
         self.state().waiting.len()
     }
 
-    /// Agrees to the creates that wait.
+    /// Agrees to what waits.
     pub fn answer_late(&self) {
         self.behave(Manner::Agree);
+        self.answer_waiting();
+    }
+
+    /// Answers what waits as it now behaves.
+    pub fn answer_waiting(&self) {
         let waiting = std::mem::take(&mut self.state().waiting);
         for request in waiting {
             self.answer(request);
         }
     }
 
-    /// Breaks the connection, as a crash would.
+    /// Breaks the connection, as a crash would: the next one starts without sessions.
     pub fn hang_up(&self) {
+        let created = self.created().len();
+        self.state().lost = created;
+        self.disconnect();
+    }
+
+    /// Breaks the connection, as the end of signaling would: the sessions live on.
+    pub fn disconnect(&self) {
         if let Some(peer) = self.state().peer.take() {
             let _ = peer.shutdown(std::net::Shutdown::Both);
         }
