@@ -54,7 +54,7 @@ impl Peer {
         let mut config = RtcConfig::new()
             .set_rtp_mode(true)
             .set_ice_lite(true)
-            .set_crypto_provider(local.identity.provider.clone())
+            .set_crypto_provider(local.identity.provider(plan.remote.certificate).clone())
             .set_dtls_cert(local.identity.certificate.clone())
             .set_local_ice_credentials(local.creds.clone());
         let media = plan.role == Role::Publisher;

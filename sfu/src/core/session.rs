@@ -1,5 +1,6 @@
 //! A session: a peer connection, its plan, and where it is in its life.
 
+use super::dtls::HandshakeError;
 use super::extensions::ExtensionIds;
 use super::peer::{Drained, Local, Peer, rtp_ssrc};
 use super::plan::{Role, SessionPlan};
@@ -77,6 +78,8 @@ pub struct Session {
     pub extensions: ExtensionIds,
     /// Viewer: the keys, until it is connected.
     pub keys: Option<MasterKeys>,
+    /// What was last wrong with the handshake.
+    pub handshake_error: Option<HandshakeError>,
     /// Where it wants its media: the pair that it nominated, before that the one on which DTLS runs.
     pub path: Option<(usize, SocketAddr)>,
     /// SSRCs of which an authentic packet has been seen.
@@ -122,6 +125,7 @@ impl Session {
             peer,
             peer_rtp: None,
             keys: None,
+            handshake_error: None,
             path: None,
             authentic: Vec::new(),
             life: Life::Connecting { until: now + CONNECT_TIMEOUT },
@@ -201,10 +205,18 @@ impl Session {
         [life, role].into_iter().flatten().fold(self.peer.deadline(), Instant::min)
     }
 
+    /// What a session died of that did not connect in time.
+    fn timeout_reason(&self) -> EndReason {
+        match &self.handshake_error {
+            Some(error) if error.explains_timeout() => EndReason::DtlsFailed,
+            _ => EndReason::ConnectTimeout,
+        }
+    }
+
     /// Why the session is over at `now`, if it is.
     pub fn over(&self, now: Instant) -> Option<EndReason> {
         match self.life {
-            Life::Connecting { until } if now >= until => Some(EndReason::ConnectTimeout),
+            Life::Connecting { until } if now >= until => Some(self.timeout_reason()),
             Life::Disconnected { until } if now >= until => Some(EndReason::ConsentExpired),
             Life::Closing { until, reason } if now >= until || !self.peer.is_alive() => Some(reason),
             Life::Connecting { .. } if !self.peer.is_alive() => Some(EndReason::DtlsFailed),

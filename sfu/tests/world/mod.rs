@@ -3,24 +3,28 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use crate::plans::{MID_ID, PT, RTX_PT};
-use sfu::control::protocol::{RequestId, SessionId, WorkerIndex};
+use sfu::control::protocol::{EndReason, RequestId, SessionId, WorkerIndex};
 use sfu::core::demux::DatagramKind;
+use sfu::core::dtls::HandshakeError;
 use sfu::core::forwarder::Forwarder;
 use sfu::core::identity::Identity;
 use sfu::core::ntp::NtpClock;
 use sfu::core::outbox::{Crossing, SessionEvent, Transmit};
-use sfu::core::plan::{DtlsRole, RemoteTransport, Role, SessionPlan};
+use sfu::core::plan::{DtlsRole, PeerCertificate, RemoteTransport, Role, SessionPlan};
+use sfu::core::srtp::MasterKeys;
 use sfu::mesh::{MeshPacket, WorkerSet};
 use sfu::stats::{DropReason, WorkerSnapshot};
 use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
-use str0m::config::Fingerprint;
+use str0m::config::{CryptoProvider, DtlsCert, Fingerprint};
 use str0m::format::{Codec as Str0mCodec, FormatParams};
 use str0m::ice::{IceCreds, StunMessageBuilder, TransId};
 use str0m::media::{Frequency, MediaKind as Str0mKind, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{Extension as Str0mExtension, ExtensionMap, RtpPacket, RtpWrite};
-use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig, RtcError};
 
 const STEP: Duration = Duration::from_millis(5);
 
@@ -35,10 +39,20 @@ pub struct Client {
     received: Vec<RtpPacket>,
     keyframe_requests: u32,
     rtx: bool,
+    may_fail: bool,
 }
 
+/// A client's certificate, with the DTLS that can show it.
+pub type Credentials = (DtlsCert, CryptoProvider);
+
 impl Client {
-    fn new(now: Instant, address: SocketAddr, server: SocketAddr, rtx: bool) -> Client {
+    fn new(
+        now: Instant,
+        address: SocketAddr,
+        server: SocketAddr,
+        rtx: bool,
+        credentials: Option<Credentials>,
+    ) -> Client {
         let mut extensions = ExtensionMap::empty();
         extensions.set(MID_ID, Str0mExtension::RtpMid);
         let mut config = RtcConfig::new().set_rtp_mode(true).clear_codecs().set_extension_map(extensions);
@@ -50,6 +64,10 @@ impl Client {
             None,
             FormatParams::default(),
         );
+        let may_fail = credentials.is_some();
+        if let Some((certificate, provider)) = credentials {
+            config = config.set_dtls_cert(certificate).set_crypto_provider(Arc::new(provider));
+        }
         let mut rtc = config.build(now);
         rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
         rtc.add_remote_candidate(Candidate::host(server, "udp").unwrap());
@@ -65,6 +83,7 @@ impl Client {
             received: vec![],
             keyframe_requests: 0,
             rtx,
+            may_fail,
         }
     }
 
@@ -76,10 +95,11 @@ impl Client {
             ice_pwd: creds.pass,
             fingerprint: api.local_dtls_fingerprint().bytes.clone().try_into().unwrap(),
             dtls_role: DtlsRole::Passive,
+            certificate: PeerCertificate::Ecdsa,
         }
     }
 
-    fn connect(&mut self, role: Role, ufrag: &str, pwd: &str, fingerprint: [u8; 32]) {
+    fn connect(&mut self, role: Role, active: bool, ufrag: &str, pwd: &str, fingerprint: [u8; 32]) {
         let mid = Mid::from("0");
         let mut api = self.rtc.direct_api();
         api.set_remote_ice_credentials(IceCreds { ufrag: ufrag.into(), pass: pwd.into() });
@@ -95,7 +115,7 @@ impl Client {
                 api.expect_stream_rx(1000.into(), rtx, mid, None).suppress_nack(false);
             }
         }
-        api.start_dtls(true).unwrap();
+        api.start_dtls(active).unwrap();
         self.advance(self.now);
     }
 
@@ -164,24 +184,32 @@ impl Client {
 
     fn receive(&mut self, now: Instant, datagram: &[u8]) {
         let receive = Receive::new(Protocol::Udp, self.server, self.address, datagram).unwrap();
-        self.rtc.handle_input(Input::Receive(now, receive)).unwrap();
-        self.drain();
+        let handled = self.rtc.handle_input(Input::Receive(now, receive));
+        self.settle(handled);
     }
 
     fn advance(&mut self, now: Instant) {
         self.now = now;
-        self.rtc.handle_input(Input::Timeout(now)).unwrap();
-        self.drain();
+        let handled = self.rtc.handle_input(Input::Timeout(now));
+        self.settle(handled);
     }
 
-    fn drain(&mut self) {
+    /// A client with credentials of its own may fail in its handshake; others must not.
+    fn settle(&mut self, handled: Result<(), RtcError>) {
+        let settled = self.drain().and(handled);
+        assert!(settled.is_ok() || self.may_fail, "{settled:?}");
+        // Its DTLS is ours then, and has left its keys where the workers look for theirs.
+        drop((MasterKeys::take(), HandshakeError::take()));
+    }
+
+    fn drain(&mut self) -> Result<(), RtcError> {
         loop {
-            match self.rtc.poll_output().unwrap() {
+            match self.rtc.poll_output()? {
                 Output::Transmit(transmit) => self.outgoing.push(Vec::from(transmit.contents)),
                 Output::Event(Event::RtpPacket(packet)) => self.received.push(packet),
                 Output::Event(Event::KeyframeRequest(_)) => self.keyframe_requests += 1,
                 Output::Event(_) => {}
-                Output::Timeout(_) => return,
+                Output::Timeout(_) => return Ok(()),
             }
         }
     }
@@ -200,6 +228,9 @@ struct Seat {
     muted: bool,
     lose_from: bool,
     lose_to: bool,
+    /// The DTLS datagrams that are lost, counted from the first between the two in either direction.
+    lost_dtls: Range<u32>,
+    dtls: u32,
     wire: Vec<Vec<u8>>,
     last_rtcp: Vec<u8>,
 }
@@ -256,7 +287,18 @@ impl World {
     }
 
     /// Creates a session on a worker and a client that connects to it.
-    pub fn join(&mut self, worker: usize, mut plan: SessionPlan) -> ClientIndex {
+    pub fn join(&mut self, worker: usize, plan: SessionPlan) -> ClientIndex {
+        self.join_with(worker, plan, None)
+    }
+
+    /// The same for a client with a certificate of its own. Of the plan's transport the DTLS role and the kind of certificate
+    /// count.
+    pub fn join_with(
+        &mut self,
+        worker: usize,
+        mut plan: SessionPlan,
+        credentials: Option<Credentials>,
+    ) -> ClientIndex {
         let index = self.seats.len();
         let address = SocketAddr::from(([10, 0, 0, 1], 5_000 + index as u16));
         let mut client = Client::new(
@@ -264,15 +306,18 @@ impl World {
             address,
             server_address(worker),
             plan.sections[0].payloads[0].rtx.is_some(),
+            credentials,
         );
-        plan.remote = client.transport();
+        let (dtls_role, certificate) = (plan.remote.dtls_role, plan.remote.certificate);
+        plan.remote = RemoteTransport { dtls_role, certificate, ..client.transport() };
         let role = plan.role;
         self.workers[worker].create(self.now, RequestId(index as u64), plan);
         let created = match self.workers[worker].out.events.pop_front() {
             Some(SessionEvent::Created { result: Ok(created), .. }) => created,
             other => panic!("not created: {other:?}"),
         };
-        client.connect(role, &created.ice_ufrag, &created.ice_pwd, self.fingerprint);
+        let active = dtls_role == DtlsRole::Passive;
+        client.connect(role, active, &created.ice_ufrag, &created.ice_pwd, self.fingerprint);
         self.seats.push(Seat {
             client,
             worker,
@@ -282,6 +327,8 @@ impl World {
             muted: false,
             lose_from: false,
             lose_to: false,
+            lost_dtls: 0..0,
+            dtls: 0,
             wire: vec![],
             last_rtcp: vec![],
         });
@@ -312,7 +359,9 @@ impl World {
                 if DatagramKind::of(&datagram) == Some(DatagramKind::Rtcp) {
                     seat.last_rtcp.clone_from(&datagram);
                 }
-                if media && std::mem::take(&mut seat.lose_from) {
+                if media && std::mem::take(&mut seat.lose_from)
+                    || loses_dtls(&mut seat.dtls, &seat.lost_dtls, &datagram)
+                {
                     self.lost += 1;
                 } else if !seat.muted {
                     self.workers[seat.worker].handle_datagram(self.now, 0, seat.client.address, &datagram);
@@ -362,7 +411,9 @@ impl World {
                 if DatagramKind::of(&transmit.contents) == Some(DatagramKind::Rtp) {
                     seat.wire.push(transmit.contents.clone());
                 }
-                if is_media(&transmit.contents) && std::mem::take(&mut seat.lose_to) {
+                if is_media(&transmit.contents) && std::mem::take(&mut seat.lose_to)
+                    || loses_dtls(&mut seat.dtls, &seat.lost_dtls, &transmit.contents)
+                {
                     self.lost += 1;
                 } else if !seat.muted {
                     seat.client.receive(self.now, &transmit.contents);
@@ -427,6 +478,25 @@ impl World {
         self.seats[index.0].lose_to = lose;
     }
 
+    /// Loses these of the DTLS datagrams between the client and its worker, counted from 0 in either direction.
+    pub fn lose_dtls(&mut self, index: ClientIndex, lost: Range<u32>) {
+        self.seats[index.0].lost_dtls = lost;
+    }
+
+    /// Whether the session has connected.
+    pub fn is_connected(&self, index: ClientIndex) -> bool {
+        self.events.contains(&SessionEvent::Connected(self.seats[index.0].session))
+    }
+
+    /// How the session ended, if it has.
+    pub fn end(&self, index: ClientIndex) -> Option<EndReason> {
+        let session = self.seats[index.0].session;
+        self.events.iter().find_map(|event| match event {
+            SessionEvent::Ended(ended, reason) if *ended == session => Some(*reason),
+            _ => None,
+        })
+    }
+
     /// Deletes a session.
     pub fn delete(&mut self, worker: usize, session: SessionId) {
         self.workers[worker].delete(self.now, session);
@@ -486,4 +556,11 @@ fn server_address(worker: usize) -> SocketAddr {
 
 fn is_media(datagram: &[u8]) -> bool {
     datagram.len() > 12 && (128..192).contains(&datagram[0]) && datagram[1] & 0x7f == PT
+}
+
+/// Counts a DTLS datagram; whether it is one of those that are lost.
+fn loses_dtls(count: &mut u32, lost: &Range<u32>, datagram: &[u8]) -> bool {
+    let is_dtls = DatagramKind::of(datagram) == Some(DatagramKind::Dtls);
+    *count += u32::from(is_dtls);
+    is_dtls && lost.contains(&(*count - 1))
 }

@@ -13,6 +13,7 @@ use crate::config::SESSIONS_MAX;
 use crate::control::protocol::{CreateError, Created, EndReason, RequestId, SessionId, WorkerIndex};
 use crate::core::codec::MediaKind;
 use crate::core::demux::{self, DatagramKind};
+use crate::core::dtls::HandshakeError;
 use crate::core::extensions::PassThrough;
 use crate::core::identity::Identity;
 use crate::core::meters::Meters;
@@ -225,7 +226,10 @@ impl Forwarder {
 
     fn expire(&mut self, now: Instant, slot: usize) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        if let Some(reason @ (EndReason::ConnectTimeout | EndReason::ConsentExpired)) = session.over(now) {
+        if let Some(
+            reason @ (EndReason::ConnectTimeout | EndReason::ConsentExpired | EndReason::DtlsFailed),
+        ) = session.over(now)
+        {
             return self.remove(slot, reason);
         }
         if session.peer.deadline() <= now && session.peer.handle_timeout(now, &mut self.drained).is_err() {
@@ -254,7 +258,7 @@ impl Forwarder {
     fn caught(&mut self, slot: usize, act: impl FnOnce(&mut Forwarder)) {
         if catch_unwind(AssertUnwindSafe(|| act(self))).is_err() {
             self.drained = Drained::default();
-            drop(MasterKeys::take());
+            drop((MasterKeys::take(), HandshakeError::take()));
             self.remove(slot, EndReason::Fault);
         }
     }
@@ -264,7 +268,12 @@ impl Forwarder {
         if let Some(keys) = MasterKeys::take()
             && let Some(session) = self.sessions.get_mut(slot)
         {
-            session.set_keys(keys, self.identity.provider.srtp_provider);
+            session.set_keys(keys, self.identity.srtp_provider());
+        }
+        if let Some(error) = HandshakeError::take()
+            && let Some(session) = self.sessions.get_mut(slot)
+        {
+            session.handshake_error = Some(error);
         }
         loop {
             self.hand_over(slot);
@@ -385,7 +394,7 @@ impl Forwarder {
     fn new_viewer(&mut self, now: Instant, slot: usize) -> Option<Viewer> {
         let session = self.sessions.get_mut(slot)?;
         let keys = session.keys.take()?;
-        let crypto = self.identity.provider.srtp_provider;
+        let crypto = self.identity.srtp_provider();
         let random = &mut self.random;
         let first_sequence = || {
             let mut bytes = [0; 2];
@@ -417,6 +426,9 @@ impl Forwarder {
         *self.sessions_of(session.plan.role) -= 1;
         for address in &session.addresses {
             self.addresses.remove(address);
+        }
+        if let (EndReason::DtlsFailed, Some(error)) = (reason, &session.handshake_error) {
+            tracing::warn!(session = %session.id, "DTLS failed: {error}");
         }
         self.out.events.push_back(SessionEvent::Ended(session.id, reason));
     }
