@@ -3,8 +3,8 @@
 //! DTLS 1.2 with ephemeral ECDH and AEAD ciphers alone; the certificate is whatever the client's offer has the fingerprint
 //! of, which str0m compares. One context is shared by all sessions.
 //!
-//! OpenSSL reads the system's clock for its retransmission timer (one second, doubled each time), and looks at it when it is
-//! asked to go on and finds nothing to read. So it is asked every [`POLL_INTERVAL`] while a handshake runs.
+//! OpenSSL reads the system's clock for its retransmission timer, and looks at it when it is asked to go on and finds nothing
+//! to read. [`Timer`] follows that timer by str0m's time, to ask when it has run out.
 
 use super::{HandshakeError, Watched, records};
 use openssl::error::ErrorStack;
@@ -37,8 +37,10 @@ const SRTP_PROFILES: &str = "SRTP_AEAD_AES_256_GCM:SRTP_AEAD_AES_128_GCM:SRTP_AE
 const EXPORTER: &str = "EXTRACTOR-dtls_srtp";
 /// Bits of strength that NIST SP 800-57 asks for: 2048 bits of RSA.
 const STRENGTH_BITS_MIN: u32 = 112;
-/// How often OpenSSL looks at its clock.
-const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// After so long OpenSSL sends a flight again, and then after twice as long each time (RFC 6347 §4.2.4.1).
+const RETRANSMISSION_TIMEOUT: Duration = Duration::from_secs(1);
+/// When OpenSSL's clock was behind ours it is asked again after this time.
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 /// A finished session has nothing to wait for; str0m wants a time.
 const IDLE_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 /// Bytes that a client may send before its handshake ends: one takes 3 KiB, with a chain and six retransmissions below 64.
@@ -107,6 +109,7 @@ impl DtlsProvider for AnyDtls {
             active: false,
             phase: Phase::Idle,
             now,
+            timer: Timer::default(),
             ready: VecDeque::new(),
             handshake_bytes: 0,
         })))
@@ -170,19 +173,46 @@ struct OpenSsl {
     active: bool,
     phase: Phase,
     now: Instant,
+    timer: Timer,
     ready: VecDeque<Ready>,
     handshake_bytes: usize,
 }
 
+/// When OpenSSL's retransmission timer runs out.
+#[derive(Debug)]
+struct Timer {
+    timeout: Duration,
+    /// `None` after a new flight, until we are told the time.
+    due: Option<Instant>,
+}
+
+impl Default for Timer {
+    fn default() -> Timer {
+        Timer { timeout: RETRANSMISSION_TIMEOUT, due: None }
+    }
+}
+
+impl Timer {
+    /// OpenSSL was asked at `now`, and has retransmitted or not.
+    fn asked(&mut self, now: Instant, has_retransmitted: bool) {
+        if has_retransmitted {
+            self.timeout *= 2;
+        }
+        self.due = Some(now + if has_retransmitted { self.timeout } else { RETRY_INTERVAL });
+    }
+}
+
 impl OpenSsl {
-    /// Lets OpenSSL read what is there, retransmit what is due, and write.
-    fn go_on(&mut self) {
+    /// Lets OpenSSL read what is there, retransmit what is due, and write; whether it wrote anything.
+    fn go_on(&mut self) -> bool {
+        let waiting = self.stream.get_ref().outgoing.len();
         if self.phase == Phase::Handshaking {
             self.shake_hands();
         }
         if self.phase == Phase::Established {
             self.read();
         }
+        self.stream.get_ref().outgoing.len() > waiting
     }
 
     fn shake_hands(&mut self) {
@@ -251,7 +281,7 @@ impl OpenSsl {
 
     fn deadline(&self) -> Instant {
         match self.phase {
-            Phase::Handshaking => self.now + POLL_INTERVAL,
+            Phase::Handshaking => self.timer.due.unwrap_or(self.now),
             Phase::Failed => self.now,
             Phase::Idle | Phase::Established | Phase::Closed => self.now + IDLE_INTERVAL,
         }
@@ -263,6 +293,7 @@ impl DtlsInstance for OpenSsl {
         self.active = active;
         if active {
             self.phase = Phase::Handshaking;
+            self.go_on();
         }
     }
 
@@ -282,7 +313,9 @@ impl DtlsInstance for OpenSsl {
         if self.phase == Phase::Idle && !wire.incoming.is_empty() {
             self.phase = Phase::Handshaking;
         }
-        self.go_on();
+        if self.go_on() {
+            self.timer = Timer::default();
+        }
         match alert {
             Some(number) if self.phase != Phase::Established => {
                 HandshakeError::Alert(number).leave();
@@ -319,7 +352,15 @@ impl DtlsInstance for OpenSsl {
         if self.phase == Phase::Failed {
             return Err(DtlsImplError::ConnectionClosed);
         }
-        self.go_on();
+        match self.timer.due {
+            _ if self.phase != Phase::Handshaking => {}
+            None => self.timer.due = Some(now + self.timer.timeout),
+            Some(due) if now < due => {}
+            Some(_) => {
+                let has_retransmitted = self.go_on();
+                self.timer.asked(now, has_retransmitted);
+            }
+        }
         Ok(())
     }
 
