@@ -6,7 +6,7 @@ use crate::inputs::viewer_plan;
 use sfu::control::protocol::RequestId;
 use sfu::core::forwarder::Forwarder;
 use sfu::core::outbox::SessionEvent;
-use sfu::core::plan::{DtlsRole, RemoteTransport};
+use sfu::core::plan::{DtlsRole, PeerCertificate, RemoteTransport};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -61,6 +61,7 @@ impl Client {
             ice_pwd: password,
             fingerprint: fingerprint.as_slice().try_into().map_err(words)?,
             dtls_role: DtlsRole::Passive,
+            certificate: PeerCertificate::Ecdsa,
         })
     }
 

@@ -8,8 +8,8 @@ use sfu::core::identity::Identity;
 use sfu::core::ntp::NtpClock;
 use sfu::core::packet::{MediaPacket, PacketHeader};
 use sfu::core::plan::{
-    DtlsRole, Epoch, Extension, Feedback, MediaSection, Payload, PayloadType, RemoteTransport, Role,
-    SessionPlan, Ssrc, SsrcPair, StreamId,
+    DtlsRole, Epoch, Extension, Feedback, MediaSection, Payload, PayloadType, PeerCertificate,
+    RemoteTransport, Role, SessionPlan, Ssrc, SsrcPair, StreamId,
 };
 use sfu::core::rewrite::Source;
 use sfu::core::stun::{Request, TransactionId};
@@ -55,6 +55,7 @@ pub fn viewer_plan() -> SessionPlan {
             ice_pwd: "MaseEy1ovB5w65xc9v00Z7DT".into(),
             fingerprint: [7; 32],
             dtls_role: DtlsRole::Passive,
+            certificate: PeerCertificate::Ecdsa,
         },
         sections: vec![MediaSection {
             mid: "0".into(),

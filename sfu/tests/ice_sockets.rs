@@ -32,10 +32,10 @@ impl Wired {
         let socket = bind(host);
         let mut plan = plan_h264(role, Epoch(u64::from(role == Role::Publisher)));
         let both = [servers[0], servers[1]];
-        let mut client = Client::new(Instant::now(), socket.local_addr().unwrap(), both, true);
+        let mut client = Client::new(Instant::now(), socket.local_addr().unwrap(), both, true, None);
         plan.remote = client.transport();
         let created = signaling.create_session(0, plan).unwrap();
-        client.connect(role, &created.ice_ufrag, &created.ice_pwd, fingerprint);
+        client.connect(role, true, &created.ice_ufrag, &created.ice_pwd, fingerprint);
         let (sockets, servers) = (vec![socket], servers.to_vec());
         Wired { client, sockets, servers, session: created.session, heard_at: 0 }
     }

@@ -1,21 +1,19 @@
-//! What all sessions of a process share: one DTLS certificate and one validated DTLS configuration.
-//!
-//! str0m's stock provider validates a whole crypto provider for each session, which costs more than all the rest of building
-//! it; sharing one `dimpl::Config` does that once (`cargo bench -p bench`, "session: build a viewer").
+//! What all sessions of a process share: one DTLS certificate, and the crypto providers made with it.
 
-use super::srtp::MasterKeys;
+use super::dtls::any::AnyDtls;
+use super::dtls::ecdsa::EcdsaDtls;
+use super::plan::PeerCertificate;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
 use str0m::config::{CryptoProvider, DtlsCert};
-use str0m::crypto::dtls::{DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, ProtocolVersion};
-use str0m_proto::crypto::{CryptoError, DtlsVersion};
+use str0m_proto::crypto::SrtpProvider;
 
-/// The process's certificate and crypto provider. Cheap to clone.
+/// The process's certificate and crypto providers. Cheap to clone.
 #[derive(Clone)]
 pub struct Identity {
     pub(crate) certificate: DtlsCert,
-    pub(crate) provider: Arc<CryptoProvider>,
+    ecdsa: Arc<CryptoProvider>,
+    any: Arc<CryptoProvider>,
     /// SHA-256 of the certificate, for `a=fingerprint`.
     pub fingerprint: [u8; 32],
 }
@@ -26,115 +24,41 @@ pub struct Identity {
 pub struct IdentityError(String);
 
 impl Identity {
-    /// Makes a P-256 certificate and a DTLS configuration. Once per process: the configuration is leaked, because
-    /// str0m wants its provider `'static`.
+    /// Makes a P-256 certificate and the DTLS configurations. Once per process: they are leaked, because str0m wants its
+    /// providers `'static`.
     pub fn generate() -> Result<Identity, IdentityError> {
         let stock = str0m_aws_lc_rs::default_provider();
         let certificate = stock
             .dtls_provider
             .generate_certificate()
             .ok_or_else(|| IdentityError("no certificate was generated".into()))?;
-        let config = dimpl::Config::builder()
-            .with_crypto_provider(str0m_aws_lc_rs::dimpl_crypto_provider())
-            // ICE has validated the return path before DTLS starts, so a cookie would only cost a round trip.
-            .use_server_cookie(false)
-            .build()
-            .map_err(|error| IdentityError(error.to_string()))?;
-        let shared: &'static SharedDtls = Box::leak(Box::new(SharedDtls { config: Arc::new(config) }));
+        let ecdsa = EcdsaDtls::new().map_err(|error| IdentityError(error.to_string()))?;
+        let any = AnyDtls::new(&certificate).map_err(|error| IdentityError(error.to_string()))?;
         let fingerprint = stock.sha256_provider.sha256(&certificate.certificate);
         Ok(Identity {
             certificate,
-            provider: Arc::new(CryptoProvider { dtls_provider: shared, ..stock }),
+            ecdsa: Arc::new(CryptoProvider { dtls_provider: Box::leak(Box::new(ecdsa)), ..stock.clone() }),
+            any: Arc::new(CryptoProvider { dtls_provider: Box::leak(Box::new(any)), ..stock }),
             fingerprint,
         })
+    }
+
+    /// SRTP is the same with both.
+    pub(crate) fn srtp_provider(&self) -> &'static dyn SrtpProvider {
+        self.ecdsa.srtp_provider
+    }
+
+    /// The provider for a session with such a client. They differ in DTLS alone.
+    pub(crate) fn provider(&self, peer: PeerCertificate) -> &Arc<CryptoProvider> {
+        match peer {
+            PeerCertificate::Ecdsa => &self.ecdsa,
+            PeerCertificate::Any => &self.any,
+        }
     }
 }
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
-    }
-}
-
-/// Makes every session's DTLS from one configuration.
-#[derive(Debug)]
-struct SharedDtls {
-    config: Arc<dimpl::Config>,
-}
-
-impl DtlsProvider for SharedDtls {
-    fn generate_certificate(&self) -> Option<DtlsCert> {
-        None // the process has one already
-    }
-
-    fn new_dtls(
-        &self,
-        certificate: &DtlsCert,
-        now: Instant,
-        version: DtlsVersion,
-        _mtu: Option<usize>,
-    ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
-        let config = Arc::clone(&self.config);
-        let certificate = dimpl::DtlsCertificate {
-            certificate: certificate.certificate.clone(),
-            private_key: certificate.private_key.clone(),
-        };
-        let dtls = match version {
-            DtlsVersion::Dtls12 => dimpl::Dtls::new_12(config, certificate, now),
-            DtlsVersion::Dtls13 => dimpl::Dtls::new_13(config, certificate, now),
-            _ => dimpl::Dtls::new_auto(config, certificate, now),
-        };
-        Ok(Box::new(SharedDtlsInstance(dtls)))
-    }
-}
-
-/// Forwards every call, and copies the SRTP keys as they pass.
-#[derive(Debug)]
-struct SharedDtlsInstance(dimpl::Dtls);
-
-impl DtlsInstance for SharedDtlsInstance {
-    fn set_active(&mut self, active: bool) {
-        self.0.set_active(active);
-    }
-
-    fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
-        self.0.handle_packet(packet)
-    }
-
-    fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
-        let active = self.0.is_active();
-        let output = self.0.poll_output(buf);
-        if let DtlsOutput::KeyingMaterial(material, profile) = &output {
-            MasterKeys::leave(material, *profile, active);
-        }
-        output
-    }
-
-    fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
-        self.0.handle_timeout(now)
-    }
-
-    fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {
-        self.0.send_application_data(data)
-    }
-
-    fn is_active(&self) -> bool {
-        self.0.is_active()
-    }
-
-    fn protocol_version(&self) -> Option<ProtocolVersion> {
-        self.0.protocol_version()
-    }
-
-    fn is_closing(&self) -> bool {
-        self.0.is_closing()
-    }
-
-    fn is_closed(&self) -> bool {
-        self.0.is_closed()
-    }
-
-    fn close(&mut self) -> Result<(), DtlsImplError> {
-        self.0.close()
     }
 }

@@ -5,6 +5,7 @@
 pub mod capture_clock;
 pub mod codec;
 pub mod demux;
+pub mod dtls;
 pub mod egress;
 pub mod extensions;
 pub mod forwarder;

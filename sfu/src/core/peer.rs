@@ -53,7 +53,7 @@ impl Peer {
         let mut config = RtcConfig::new()
             .set_rtp_mode(true)
             .set_ice_lite(true)
-            .set_crypto_provider(identity.provider.clone())
+            .set_crypto_provider(identity.provider(plan.remote.certificate).clone())
             .set_dtls_cert(identity.certificate.clone())
             .set_local_ice_credentials(inside());
         let media = plan.role == Role::Publisher;

@@ -109,6 +109,15 @@ impl Extension {
     }
 }
 
+/// The key in the client's DTLS certificate, which an offer does not name: it decides which DTLS library the session gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PeerCertificate {
+    /// Known to be ECDSA. Nothing else connects.
+    Ecdsa,
+    /// ECDSA or RSA. Costs more.
+    Any,
+}
+
 /// The client's half of the transport.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteTransport {
@@ -120,6 +129,8 @@ pub struct RemoteTransport {
     pub fingerprint: [u8; 32],
     /// Our role.
     pub dtls_role: DtlsRole,
+    /// The kind of its certificate.
+    pub certificate: PeerCertificate,
 }
 
 impl fmt::Debug for RemoteTransport {
@@ -127,6 +138,7 @@ impl fmt::Debug for RemoteTransport {
         f.debug_struct("RemoteTransport")
             .field("ice_ufrag", &self.ice_ufrag)
             .field("dtls_role", &self.dtls_role)
+            .field("certificate", &self.certificate)
             .finish_non_exhaustive()
     }
 }

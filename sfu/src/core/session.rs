@@ -1,5 +1,6 @@
 //! A session: a peer connection, its plan, and where it is in its life.
 
+use super::dtls::HandshakeError;
 use super::extensions::ExtensionIds;
 use super::ice::LiteAgent;
 use super::ice_check::{AddressCheck, Allowance, Path, Quota};
@@ -93,6 +94,8 @@ pub struct Session {
     pub extensions: ExtensionIds,
     /// Viewer: the keys, until it is connected.
     pub keys: Option<MasterKeys>,
+    /// What was last wrong with the handshake.
+    pub handshake_error: Option<HandshakeError>,
     /// Where it wants its media: the first pair that it nominated, then those that it nominated and that answered a check.
     pub path: Option<Path>,
     /// What the first one may be sent until DTLS has proved that it hears us. `None` once proved.
@@ -148,6 +151,7 @@ impl Session {
             peer,
             peer_rtp: None,
             keys: None,
+            handshake_error: None,
             path: None,
             unproven: None,
             withheld: Vec::new(),
@@ -348,10 +352,18 @@ impl Session {
         others.fold(self.peer.deadline().min(life), Instant::min)
     }
 
+    /// What a session died of that did not connect in time.
+    fn timeout_reason(&self) -> EndReason {
+        match &self.handshake_error {
+            Some(error) if error.explains_timeout() => EndReason::DtlsFailed,
+            _ => EndReason::ConnectTimeout,
+        }
+    }
+
     /// Why the session is over at `now`, if it is.
     pub fn over(&self, now: Instant) -> Option<EndReason> {
         match self.life {
-            Life::Connecting { until } if now >= until => Some(EndReason::ConnectTimeout),
+            Life::Connecting { until } if now >= until => Some(self.timeout_reason()),
             Life::Connected if now >= self.consent_until() => Some(EndReason::ConsentExpired),
             Life::Over { .. } => None,
             Life::Closing { until, reason } if now >= until || !self.peer.is_alive() => Some(reason),

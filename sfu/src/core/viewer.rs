@@ -254,8 +254,8 @@ mod tests {
     use crate::core::extensions::PassThrough;
     use crate::core::packet::PacketHeader;
     use crate::core::plan::{
-        DtlsRole, Epoch, Feedback, MediaSection, Payload, PayloadType, RemoteTransport, Role, SsrcPair,
-        StreamId,
+        DtlsRole, Epoch, Feedback, MediaSection, Payload, PayloadType, PeerCertificate, RemoteTransport,
+        Role, SsrcPair, StreamId,
     };
     use crate::core::retransmission::Request;
     use crate::core::rewrite::Source;
@@ -275,6 +275,7 @@ mod tests {
                 ice_pwd: String::new(),
                 fingerprint: [0; 32],
                 dtls_role: DtlsRole::Passive,
+                certificate: PeerCertificate::Ecdsa,
             },
             sections: vec![MediaSection {
                 mid: "0".into(),

@@ -2,8 +2,8 @@
 
 use sfu::core::codec::{Codec, H264Profile, MediaKind};
 use sfu::core::plan::{
-    DtlsRole, Epoch, Extension, Feedback, MediaSection, Payload, PayloadType, RemoteTransport, Role,
-    SessionPlan, Ssrc, SsrcPair, StreamId,
+    DtlsRole, Epoch, Extension, Feedback, MediaSection, Payload, PayloadType, PeerCertificate,
+    RemoteTransport, Role, SessionPlan, Ssrc, SsrcPair, StreamId,
 };
 
 /// The one stream.
@@ -27,6 +27,7 @@ pub fn plan_h264(role: Role, epoch: Epoch) -> SessionPlan {
             ice_pwd: "0123456789abcdefghijkl".into(),
             fingerprint: [0; 32],
             dtls_role: DtlsRole::Passive,
+            certificate: PeerCertificate::Ecdsa,
         },
         sections: vec![MediaSection {
             mid: "0".into(),

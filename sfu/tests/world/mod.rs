@@ -5,23 +5,27 @@
 use crate::plans::{MID_ID, PT, RTX_PT};
 use sfu::control::protocol::{EndReason, IceCredentials, RequestId, RestartError, SessionId, WorkerIndex};
 use sfu::core::demux::DatagramKind;
+use sfu::core::dtls::HandshakeError;
 use sfu::core::forwarder::Forwarder;
 use sfu::core::identity::Identity;
 use sfu::core::ntp::NtpClock;
 use sfu::core::outbox::{Crossing, SessionEvent, Transmit};
-use sfu::core::plan::{DtlsRole, RemoteTransport, Role, SessionPlan};
+use sfu::core::plan::{DtlsRole, PeerCertificate, RemoteTransport, Role, SessionPlan};
+use sfu::core::srtp::MasterKeys;
 use sfu::core::stun::{Class, Message, Request as StunRequest, TransactionId};
 use sfu::mesh::{MeshPacket, WorkerSet};
 use sfu::stats::{DropReason, WorkerSnapshot};
 use std::net::{Ipv6Addr, SocketAddr};
+use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
-use str0m::config::Fingerprint;
+use str0m::config::{CryptoProvider, DtlsCert, Fingerprint};
 use str0m::format::{Codec as Str0mCodec, FormatParams};
 use str0m::ice::{IceCreds, StunMessageBuilder, TransId};
 use str0m::media::{Frequency, MediaKind as Str0mKind, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{Extension as Str0mExtension, ExtensionMap, RtpPacket, RtpWrite};
-use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig, RtcError};
 
 const STEP: Duration = Duration::from_millis(5);
 
@@ -36,11 +40,21 @@ pub struct Client {
     received: Vec<RtpPacket>,
     keyframe_requests: u32,
     rtx: bool,
+    may_fail: bool,
 }
+
+/// A client's certificate, with the DTLS that can show it.
+pub type Credentials = (DtlsCert, CryptoProvider);
 
 impl Client {
     /// A client at `address` of servers of IPv4 and IPv6.
-    pub fn new(now: Instant, address: SocketAddr, servers: [SocketAddr; 2], rtx: bool) -> Client {
+    pub fn new(
+        now: Instant,
+        address: SocketAddr,
+        servers: [SocketAddr; 2],
+        rtx: bool,
+        credentials: Option<Credentials>,
+    ) -> Client {
         let mut extensions = ExtensionMap::empty();
         extensions.set(MID_ID, Str0mExtension::RtpMid);
         let mut config = RtcConfig::new().set_rtp_mode(true).clear_codecs().set_extension_map(extensions);
@@ -52,6 +66,10 @@ impl Client {
             None,
             FormatParams::default(),
         );
+        let may_fail = credentials.is_some();
+        if let Some((certificate, provider)) = credentials {
+            config = config.set_dtls_cert(certificate).set_crypto_provider(Arc::new(provider));
+        }
         let mut rtc = config.build(now);
         rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
         for server in servers {
@@ -67,6 +85,7 @@ impl Client {
             received: vec![],
             keyframe_requests: 0,
             rtx,
+            may_fail,
         }
     }
 
@@ -79,11 +98,12 @@ impl Client {
             ice_pwd: creds.pass,
             fingerprint: api.local_dtls_fingerprint().bytes.clone().try_into().unwrap(),
             dtls_role: DtlsRole::Passive,
+            certificate: PeerCertificate::Ecdsa,
         }
     }
 
     /// It has the answer, and connects.
-    pub fn connect(&mut self, role: Role, ufrag: &str, pwd: &str, fingerprint: [u8; 32]) {
+    pub fn connect(&mut self, role: Role, active: bool, ufrag: &str, pwd: &str, fingerprint: [u8; 32]) {
         let mid = Mid::from("0");
         let mut api = self.rtc.direct_api();
         api.set_remote_ice_credentials(IceCreds { ufrag: ufrag.into(), pass: pwd.into() });
@@ -99,7 +119,7 @@ impl Client {
                 api.expect_stream_rx(1000.into(), rtx, mid, None).suppress_nack(false);
             }
         }
-        api.start_dtls(true).unwrap();
+        api.start_dtls(active).unwrap();
         self.advance(self.now);
     }
 
@@ -208,27 +228,35 @@ impl Client {
     pub fn receive(&mut self, now: Instant, to: SocketAddr, datagram: &[u8]) {
         let server = self.servers[socket_of(to)];
         let receive = Receive::new(Protocol::Udp, server, to, datagram).unwrap();
-        self.rtc.handle_input(Input::Receive(now, receive)).unwrap();
-        self.drain();
+        let handled = self.rtc.handle_input(Input::Receive(now, receive));
+        self.settle(handled);
     }
 
     /// Time has passed.
     pub fn advance(&mut self, now: Instant) {
         self.now = now;
-        self.rtc.handle_input(Input::Timeout(now)).unwrap();
-        self.drain();
+        let handled = self.rtc.handle_input(Input::Timeout(now));
+        self.settle(handled);
     }
 
-    fn drain(&mut self) {
+    /// A client with credentials of its own may fail in its handshake; others must not.
+    fn settle(&mut self, handled: Result<(), RtcError>) {
+        let settled = self.drain().and(handled);
+        assert!(settled.is_ok() || self.may_fail, "{settled:?}");
+        // Its DTLS is ours then, and has left its keys where the workers look for theirs.
+        drop((MasterKeys::take(), HandshakeError::take()));
+    }
+
+    fn drain(&mut self) -> Result<(), RtcError> {
         loop {
-            match self.rtc.poll_output().unwrap() {
+            match self.rtc.poll_output()? {
                 Output::Transmit(transmit) => {
                     self.outgoing.push((transmit.source, Vec::from(transmit.contents)));
                 }
                 Output::Event(Event::RtpPacket(packet)) => self.received.push(packet),
                 Output::Event(Event::KeyframeRequest(_)) => self.keyframe_requests += 1,
                 Output::Event(_) => {}
-                Output::Timeout(_) => return,
+                Output::Timeout(_) => return Ok(()),
             }
         }
     }
@@ -250,6 +278,9 @@ struct Seat {
     last_to: SocketAddr,
     lose_from: bool,
     lose_to: bool,
+    /// The DTLS datagrams that are lost, counted from the first between the two in either direction.
+    lost_dtls: Range<u32>,
+    dtls: u32,
     wire: Vec<Vec<u8>>,
     last_rtcp: Vec<u8>,
     client_hello: Vec<u8>,
@@ -307,18 +338,42 @@ impl World {
     }
 
     /// The same for a client at this address.
-    pub fn join_from(&mut self, worker: usize, mut plan: SessionPlan, address: SocketAddr) -> ClientIndex {
+    pub fn join_from(&mut self, worker: usize, plan: SessionPlan, address: SocketAddr) -> ClientIndex {
+        self.join_as(worker, plan, address, None)
+    }
+
+    /// The same for a client with a certificate of its own. Of the plan's transport the DTLS role and the kind of certificate
+    /// count.
+    pub fn join_with(
+        &mut self,
+        worker: usize,
+        plan: SessionPlan,
+        credentials: Option<Credentials>,
+    ) -> ClientIndex {
+        let address = SocketAddr::from(([10, 0, 0, 1], 5_000 + self.seats.len() as u16));
+        self.join_as(worker, plan, address, credentials)
+    }
+
+    fn join_as(
+        &mut self,
+        worker: usize,
+        mut plan: SessionPlan,
+        address: SocketAddr,
+        credentials: Option<Credentials>,
+    ) -> ClientIndex {
         let index = self.seats.len();
         let rtx = plan.sections[0].payloads[0].rtx.is_some();
-        let mut client = Client::new(self.now, address, server_addresses(worker), rtx);
-        plan.remote = client.transport();
+        let mut client = Client::new(self.now, address, server_addresses(worker), rtx, credentials);
+        let (dtls_role, certificate) = (plan.remote.dtls_role, plan.remote.certificate);
+        plan.remote = RemoteTransport { dtls_role, certificate, ..client.transport() };
         let role = plan.role;
         self.workers[worker].create(self.now, RequestId(index as u64), plan);
         let created = match self.workers[worker].out.events.pop_front() {
             Some(SessionEvent::Created { result: Ok(created), .. }) => created,
             other => panic!("not created: {other:?}"),
         };
-        client.connect(role, &created.ice_ufrag, &created.ice_pwd, self.fingerprint);
+        let active = dtls_role == DtlsRole::Passive;
+        client.connect(role, active, &created.ice_ufrag, &created.ice_pwd, self.fingerprint);
         self.seats.push(Seat {
             client,
             worker,
@@ -331,6 +386,8 @@ impl World {
             last_to: address,
             lose_from: false,
             lose_to: false,
+            lost_dtls: 0..0,
+            dtls: 0,
             wire: vec![],
             last_rtcp: vec![],
             client_hello: vec![],
@@ -365,7 +422,9 @@ impl World {
                 if seat.client_hello.is_empty() && DatagramKind::of(&datagram) == Some(DatagramKind::Dtls) {
                     seat.client_hello.clone_from(&datagram);
                 }
-                if media && std::mem::take(&mut seat.lose_from) {
+                if media && std::mem::take(&mut seat.lose_from)
+                    || loses_dtls(&mut seat.dtls, &seat.lost_dtls, &datagram)
+                {
                     self.lost += 1;
                 } else if !seat.muted && !(seat.stun_muted && is_stun(&datagram)) {
                     seat.heard = self.now;
@@ -420,7 +479,9 @@ impl World {
                     seat.wire.push(transmit.contents.clone());
                     seat.last_to = transmit.to;
                 }
-                if is_media(&transmit.contents) && std::mem::take(&mut seat.lose_to) {
+                if is_media(&transmit.contents) && std::mem::take(&mut seat.lose_to)
+                    || loses_dtls(&mut seat.dtls, &seat.lost_dtls, &transmit.contents)
+                {
                     self.lost += 1;
                 } else if !seat.muted && !self.deaf.contains(&transmit.to) {
                     seat.client.receive(self.now, transmit.to, &transmit.contents);
@@ -557,6 +618,25 @@ impl World {
         self.seats[index.0].lose_to = lose;
     }
 
+    /// Loses these of the DTLS datagrams between the client and its worker, counted from 0 in either direction.
+    pub fn lose_dtls(&mut self, index: ClientIndex, lost: Range<u32>) {
+        self.seats[index.0].lost_dtls = lost;
+    }
+
+    /// Whether the session has connected.
+    pub fn is_connected(&self, index: ClientIndex) -> bool {
+        self.events.contains(&SessionEvent::Connected(self.seats[index.0].session))
+    }
+
+    /// How the session ended, if it has.
+    pub fn end(&self, index: ClientIndex) -> Option<EndReason> {
+        let session = self.seats[index.0].session;
+        self.events.iter().find_map(|event| match event {
+            SessionEvent::Ended(ended, reason) if *ended == session => Some(*reason),
+            _ => None,
+        })
+    }
+
     /// Deletes a session.
     pub fn delete(&mut self, worker: usize, session: SessionId) {
         self.workers[worker].delete(self.now, session);
@@ -642,4 +722,11 @@ fn is_stun(datagram: &[u8]) -> bool {
 
 fn is_media(datagram: &[u8]) -> bool {
     datagram.len() > 12 && (128..192).contains(&datagram[0]) && datagram[1] & 0x7f == PT
+}
+
+/// Counts a DTLS datagram; whether it is one of those that are lost.
+fn loses_dtls(count: &mut u32, lost: &Range<u32>, datagram: &[u8]) -> bool {
+    let is_dtls = DatagramKind::of(datagram) == Some(DatagramKind::Dtls);
+    *count += u32::from(is_dtls);
+    is_dtls && lost.contains(&(*count - 1))
 }

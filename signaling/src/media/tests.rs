@@ -3,7 +3,7 @@ use crate::auth::Credential;
 use crate::registry::{Candidacy, FreshIds, NO_EPOCH, NO_STREAM, Refusal, StreamName};
 use crate::shutdown::{self, Stop};
 use sfu::control::protocol::{LOAD_INTERVAL_MS, WorkerIndex, WorkerLoad};
-use sfu::core::plan::{DtlsRole, RemoteTransport, Role, SessionPlan, StreamId};
+use sfu::core::plan::{DtlsRole, PeerCertificate, RemoteTransport, Role, SessionPlan, StreamId};
 use sfu::stats::WorkerSnapshot;
 use tokio::net::UnixListener;
 
@@ -46,6 +46,7 @@ fn admit(media: &Media) -> Result<Admission, Refusal> {
         ice_pwd: "p".repeat(22),
         fingerprint: [0; 32],
         dtls_role: DtlsRole::Passive,
+        certificate: PeerCertificate::Ecdsa,
     };
     let plan = SessionPlan {
         role: Role::Viewer,

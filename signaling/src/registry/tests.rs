@@ -2,7 +2,7 @@ use super::*;
 use sfu::control::protocol::PUBLISHER_SILENT_SECONDS;
 use sfu::core::codec::H264Profile;
 use sfu::core::plan::{
-    DtlsRole, Feedback, MediaSection, Payload, PayloadType, RemoteTransport, Ssrc, SsrcPair,
+    DtlsRole, Feedback, MediaSection, Payload, PayloadType, PeerCertificate, RemoteTransport, Ssrc, SsrcPair,
 };
 
 const NOW: u64 = 1_000_000;
@@ -29,6 +29,7 @@ fn plan(role: Role, codecs: &[Codec]) -> SessionPlan {
         ice_pwd: "0123456789012345678901".into(),
         fingerprint: [0; 32],
         dtls_role: DtlsRole::Passive,
+        certificate: PeerCertificate::Ecdsa,
     };
     SessionPlan {
         role,

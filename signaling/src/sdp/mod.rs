@@ -6,6 +6,7 @@
 
 mod answer;
 mod attributes;
+mod certificate;
 mod error;
 mod fmtp;
 mod parse;

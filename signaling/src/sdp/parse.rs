@@ -4,10 +4,11 @@
 //! the worst offer is [`LINES_MAX`] lines times a look at no more than [`FORMATS_MAX`] entries.
 
 use super::attributes::{Attribute, Direction, Extmap, Setup, SsrcGroup, payload_type};
+use super::certificate;
 use super::error::OfferError;
 use super::fmtp::{Encoding, Parameters};
 use sfu::core::codec::{Codec, MediaKind};
-use sfu::core::plan::Feedback;
+use sfu::core::plan::{Feedback, PeerCertificate};
 
 /// Bytes of an offer; Chromium's largest has 6 KiB.
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -40,6 +41,8 @@ pub struct Offer {
     /// In the order of their m= lines, never empty.
     pub(super) sections: Vec<Section>,
     candidates: usize,
+    /// The kind of certificate that its client is known to have.
+    pub(super) certificate: PeerCertificate,
 }
 
 /// What may stand at the session or at the media level.
@@ -117,6 +120,7 @@ impl Offer {
             within(line.len(), LINE_BYTES_MAX, "bytes in one line")?;
             offer.line(index + 1, line)?;
         }
+        offer.certificate = certificate::of(body);
         if offer.sections.is_empty() { Err(OfferError::NoMedia) } else { Ok(offer) }
     }
 
@@ -128,6 +132,7 @@ impl Offer {
             session: Level::default(),
             sections: Vec::new(),
             candidates: 0,
+            certificate: PeerCertificate::Any,
         }
     }
 

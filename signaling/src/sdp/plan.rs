@@ -79,6 +79,7 @@ fn remote(offer: &Offer) -> Result<RemoteTransport, OfferError> {
             Setup::Passive => DtlsRole::Active,
             Setup::HoldConn => return Err(OfferError::SetupRole),
         },
+        certificate: offer.certificate,
     })
 }
 

@@ -16,6 +16,7 @@ use crate::control::protocol::{
 };
 use crate::core::codec::MediaKind;
 use crate::core::demux;
+use crate::core::dtls::HandshakeError;
 use crate::core::extensions::PassThrough;
 use crate::core::ice::LiteAgent;
 use crate::core::ice_check::Path;
@@ -243,7 +244,10 @@ impl Forwarder {
         if session.is_forgotten(now) {
             return self.forget(slot);
         }
-        if let Some(reason @ (EndReason::ConnectTimeout | EndReason::ConsentExpired)) = session.over(now) {
+        if let Some(
+            reason @ (EndReason::ConnectTimeout | EndReason::ConsentExpired | EndReason::DtlsFailed),
+        ) = session.over(now)
+        {
             self.end(slot, reason);
             return self.forget(slot);
         }
@@ -273,7 +277,7 @@ impl Forwarder {
     fn caught(&mut self, slot: usize, act: impl FnOnce(&mut Forwarder)) {
         if catch_unwind(AssertUnwindSafe(|| act(self))).is_err() {
             self.drained = Drained::default();
-            drop(MasterKeys::take());
+            drop((MasterKeys::take(), HandshakeError::take()));
             self.end(slot, EndReason::Fault);
             self.forget(slot);
         }
@@ -284,7 +288,12 @@ impl Forwarder {
         if let Some(keys) = MasterKeys::take()
             && let Some(session) = self.sessions.get_mut(slot)
         {
-            session.set_keys(keys, self.identity.provider.srtp_provider);
+            session.set_keys(keys, self.identity.srtp_provider());
+        }
+        if let Some(error) = HandshakeError::take()
+            && let Some(session) = self.sessions.get_mut(slot)
+        {
+            session.handshake_error = Some(error);
         }
         loop {
             self.hand_over(now, slot);
@@ -387,7 +396,7 @@ impl Forwarder {
     fn new_viewer(&mut self, now: Instant, slot: usize) -> Option<Viewer> {
         let session = self.sessions.get_mut(slot)?;
         let keys = session.keys.take()?;
-        let crypto = self.identity.provider.srtp_provider;
+        let crypto = self.identity.srtp_provider();
         let random = &mut self.random;
         let first_sequence = || {
             let mut bytes = [0; 2];
@@ -414,6 +423,9 @@ impl Forwarder {
             return;
         }
         let (id, role) = (session.id, session.plan.role);
+        if let (EndReason::DtlsFailed, Some(error)) = (reason, &session.handshake_error) {
+            tracing::warn!(session = %id, "DTLS failed: {error}");
+        }
         self.detach(slot);
         if let Some(viewer) = self.viewers.get_mut(slot) {
             *viewer = None;

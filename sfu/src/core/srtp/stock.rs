@@ -3,7 +3,7 @@
 use super::tests::provider;
 use super::{MasterKeys, OpenError, RtcpOpener, RtcpSealer, RtpSealer};
 use crate::core::identity::Identity;
-use crate::core::plan::Ssrc;
+use crate::core::plan::{PeerCertificate, Ssrc};
 use crate::core::rtcp::{Compound, Feedback, SenderInfo, build};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -81,7 +81,9 @@ impl Session {
     fn connected() -> Session {
         let now = Instant::now();
         let identity = Identity::generate().expect("an identity");
-        let config = RtcConfig::new().set_ice_lite(true).set_crypto_provider(identity.provider.clone());
+        let config = RtcConfig::new()
+            .set_ice_lite(true)
+            .set_crypto_provider(identity.provider(PeerCertificate::Ecdsa).clone());
         let mut server = End::new(config.set_dtls_cert(identity.certificate), now, 1);
         let mut config = RtcConfig::new().set_rtp_mode(true).clear_codecs().enable_raw_packets(true);
         let format = FormatParams::default();

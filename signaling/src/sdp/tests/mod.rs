@@ -2,6 +2,7 @@
 
 mod bounds;
 mod captured;
+mod certificate;
 mod checker;
 mod mutation;
 mod refusals;
