@@ -52,7 +52,7 @@ fn command() -> Command {
         .subcommand(Command::new("io").about("Sending and receiving by each method"))
         .subcommand(Command::new("egress").about("Frames to viewers, beside the floor of the same bytes"))
         .subcommand(Command::new("all").about("Both, for a report"))
-        .subcommand(Command::new("sessions").about("Memory of a connected viewer, by the DTLS that it needs"))
+        .subcommand(Command::new("sessions").about("CPU and memory of a viewer by the DTLS that it needs"))
         .subcommand(Command::new("count").about("Instructions of the small pieces, by Valgrind"))
         .subcommand(call_command())
         .arg(file("json", "Write the figures as JSON"))

@@ -1,13 +1,14 @@
-//! Memory of connected viewers: what the process has more of after many have joined, all but the clients.
+//! What a viewer costs by the DTLS that it needs: CPU of its join, and memory while it is connected.
 
 use crate::client::Client;
+use crate::clock::ThreadClock;
 use crate::error::Error;
 use crate::inputs;
 use sfu::core::identity::Identity;
 use sfu::core::plan::PeerCertificate;
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Viewers that join first, so that what is allocated once is not counted.
 const FIRST: u16 = 100;
@@ -19,35 +20,43 @@ const COUNTED: u16 = 2_000;
 pub struct Row {
     /// What the server knows of the client's certificate.
     pub certificate: PeerCertificate,
-    /// Resident bytes of one connected viewer.
+    /// CPU of a join, the median: ICE and DTLS on both sides, without the build of the client, which is the same for all kinds.
+    pub join: Duration,
+    /// Resident bytes of one connected viewer, without its client.
     pub bytes: u64,
 }
 
-/// Joins viewers of each kind and looks at the resident memory.
+/// Joins viewers of each kind.
 pub fn run(progress: &mut dyn FnMut(&str)) -> Result<Vec<Row>, Error> {
     let kinds = [PeerCertificate::Ecdsa, PeerCertificate::Any];
     let rows = kinds.into_iter().map(|certificate| {
         progress(&format!("{COUNTED} viewers with {certificate:?}"));
-        Ok(Row { certificate, bytes: bytes_of_one(certificate, COUNTED)? })
+        row(certificate, COUNTED)
     });
     rows.collect()
 }
 
-fn bytes_of_one(certificate: PeerCertificate, count: u16) -> Result<u64, Error> {
+fn row(certificate: PeerCertificate, count: u16) -> Result<Row, Error> {
+    let clock = ThreadClock::calibrate()?;
     let identity = Identity::generate().map_err(|error| Error::Crypto(error.to_string()))?;
     let (server, fingerprint) = (SocketAddr::from(([127, 0, 0, 1], 9)), identity.fingerprint);
     let mut forwarder = inputs::forwarder(identity, server);
-    let (now, mut before) = (Instant::now(), 0);
+    let (now, mut before, mut joins) = (Instant::now(), 0, Vec::new());
     for viewer in 0..FIRST + count {
         if viewer == FIRST {
             before = resident_bytes()?;
+            joins.clear();
         }
+        let failed = |why| Error::Join { viewer: usize::from(viewer), why };
         let address = SocketAddr::from(([127, 0, 0, 1], 10 + viewer));
-        Client::new(now, address, server)
-            .and_then(|client| client.known_as(certificate).connect(now, &mut forwarder, fingerprint))
-            .map_err(|why| Error::Join { viewer: usize::from(viewer), why })?;
+        let mut client = Client::new(now, address, server).map_err(failed)?.known_as(certificate);
+        let (took, joined) = clock.time(|| client.connect(now, &mut forwarder, fingerprint));
+        joined.map_err(failed)?;
+        joins.push(took);
     }
-    Ok(resident_bytes()?.saturating_sub(before) / u64::from(count))
+    joins.sort_unstable();
+    let bytes = resident_bytes()?.saturating_sub(before) / u64::from(count);
+    Ok(Row { certificate, join: joins[joins.len() / 2], bytes })
 }
 
 /// The process's resident memory (proc(5), `statm`).
@@ -60,9 +69,12 @@ fn resident_bytes() -> Result<u64, Error> {
 
 /// The rows as a table.
 pub fn table(rows: &[Row]) -> String {
-    let mut text = "| certificate | memory of a connected viewer |\n|---|---:|\n".to_owned();
+    let mut text =
+        "| certificate | CPU of a join, both sides | memory of a connected viewer |\n|---|---:|---:|\n"
+            .to_owned();
     for row in rows {
-        let _ = writeln!(text, "| {:?} | {} KiB |", row.certificate, row.bytes / 1024);
+        let (join, memory) = (row.join.as_micros(), row.bytes / 1024);
+        let _ = writeln!(text, "| {:?} | {join} µs | {memory} KiB |", row.certificate);
     }
     text
 }
@@ -72,10 +84,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_viewer_of_either_kind_takes_memory_that_is_seen() {
+    fn a_viewer_of_either_kind_takes_memory_and_time_that_are_seen() {
         for certificate in [PeerCertificate::Ecdsa, PeerCertificate::Any] {
-            let bytes = bytes_of_one(certificate, 200).expect("viewers");
-            assert!((8 * 1024..1024 * 1024).contains(&bytes), "{certificate:?}: {bytes}");
+            let row = row(certificate, 200).expect("viewers");
+            assert!((8 * 1024..1024 * 1024).contains(&row.bytes), "{row:?}");
+            assert!(row.join > Duration::ZERO, "{row:?}");
         }
     }
 }
