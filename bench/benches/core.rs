@@ -5,6 +5,7 @@ use bench::{inputs, pieces};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use sfu::control::protocol::RequestId;
 use sfu::core::identity::Identity;
+use sfu::core::plan::PeerCertificate;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -18,6 +19,7 @@ fn packet(c: &mut Criterion) {
 fn session(c: &mut Criterion) {
     let Ok(identity) = Identity::generate() else { return };
     let server = SocketAddr::from(([127, 0, 0, 1], 8_200));
+<<<<<<< HEAD
     let forwarder = || inputs::forwarder(identity.clone());
     let now = Instant::now();
     c.bench_function("session: build a viewer", |b| {
@@ -31,8 +33,34 @@ fn session(c: &mut Criterion) {
     c.bench_function(
         "session: join of a viewer, both sides of ICE and DTLS, the client's build not counted",
         |b| {
+=======
+    let forwarder = || inputs::forwarder(identity.clone());
+    let (now, address) = (Instant::now(), SocketAddr::from(([127, 0, 0, 1], 5_000)));
+    for (certificate, name) in [(PeerCertificate::Ecdsa, "ECDSA"), (PeerCertificate::Any, "any")] {
+        let plan = || {
+            let mut plan = inputs::viewer_plan();
+            plan.remote.certificate = certificate;
+            plan
+        };
+        c.bench_function(&format!("session: build a viewer, {name} certificate"), |b| {
+>>>>>>> dtls
             b.iter_batched_ref(
-                || (Client::new(now, address, server), forwarder()),
+                || (forwarder(), Some(plan())),
+                |(forwarder, plan)| plan.take().map(|plan| forwarder.create(now, RequestId(0), plan)),
+                BatchSize::SmallInput,
+            );
+        });
+        let name = format!(
+            "session: join of a viewer, {name} certificate, both sides of ICE and DTLS, the client's build not counted"
+        );
+        c.bench_function(&name, |b| {
+            b.iter_batched_ref(
+                || {
+                    (
+                        Client::new(now, address, server).map(|client| client.known_as(certificate)),
+                        forwarder(),
+                    )
+                },
                 |(client, forwarder)| {
                     let joined =
                         client.as_mut().map(|client| client.connect(now, forwarder, identity.fingerprint));
@@ -40,8 +68,8 @@ fn session(c: &mut Criterion) {
                 },
                 BatchSize::SmallInput,
             );
-        },
-    );
+        });
+    }
 }
 
 criterion_group!(benches, packet, session);

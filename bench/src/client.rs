@@ -13,12 +13,19 @@ use std::time::{Duration, Instant};
 /// The client's half of a join.
 pub struct Client {
     endpoint: Endpoint,
+    certificate: PeerCertificate,
 }
 
 impl Client {
     /// A client at `address` that will talk to `server`. Not connected; this is the costly part (0.6 ms).
     pub fn new(now: Instant, address: SocketAddr, server: SocketAddr) -> Result<Client, String> {
-        Ok(Client { endpoint: Endpoint::new(now, Side::Client, address, server)? })
+        let endpoint = Endpoint::new(now, Side::Client, address, server)?;
+        Ok(Client { endpoint, certificate: PeerCertificate::Ecdsa })
+    }
+
+    /// The same, as one of which the server knows this much; its certificate is ECDSA.
+    pub fn known_as(self, certificate: PeerCertificate) -> Client {
+        Client { certificate, ..self }
     }
 
     /// Creates a session in `forwarder` and goes through ICE and DTLS with it, all in a moment of virtual time that starts
@@ -61,7 +68,7 @@ impl Client {
             ice_pwd: password,
             fingerprint: fingerprint.as_slice().try_into().map_err(words)?,
             dtls_role: DtlsRole::Passive,
-            certificate: PeerCertificate::Ecdsa,
+            certificate: self.certificate,
         })
     }
 

@@ -22,5 +22,6 @@ pub mod report;
 #[allow(unsafe_code, reason = "io_uring reads memory through the addresses that it is given")]
 pub mod ring;
 pub mod seal;
+pub mod sessions;
 pub mod sink;
 pub mod stats;

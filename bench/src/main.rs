@@ -7,7 +7,7 @@ use bench::machine::{Machine, pin};
 use bench::netns::Network;
 use bench::report::{self, Report};
 use bench::sink::SinkKind;
-use bench::{count, egress, io};
+use bench::{count, egress, io, sessions};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::io::Write;
 use std::process::ExitCode;
@@ -52,6 +52,7 @@ fn command() -> Command {
         .subcommand(Command::new("io").about("Sending and receiving by each method"))
         .subcommand(Command::new("egress").about("Frames to viewers, beside the floor of the same bytes"))
         .subcommand(Command::new("all").about("Both, for a report"))
+        .subcommand(Command::new("sessions").about("CPU and memory of a viewer by the DTLS that it needs"))
         .subcommand(Command::new("count").about("Instructions of the small pieces, by Valgrind"))
         .subcommand(call_command())
         .arg(file("json", "Write the figures as JSON"))
@@ -95,6 +96,9 @@ fn run(matches: &ArgMatches) -> Result<(), Error> {
         Some(("count", _)) => {
             let rows = count::run(&mut progress)?;
             Ok(std::io::stdout().write_all(count::table(&rows).as_bytes())?)
+        }
+        Some(("sessions", _)) => {
+            Ok(std::io::stdout().write_all(sessions::table(&sessions::run(&mut progress)?).as_bytes())?)
         }
         Some((name, matches)) => measure(name, matches, &mut progress),
         None => Ok(()),

@@ -109,7 +109,7 @@ impl DtlsProvider for AnyDtls {
             active: false,
             phase: Phase::Idle,
             now,
-            timer: Timer::default(),
+            timer: None,
             ready: VecDeque::new(),
             handshake_bytes: 0,
         })))
@@ -173,7 +173,8 @@ struct OpenSsl {
     active: bool,
     phase: Phase,
     now: Instant,
-    timer: Timer,
+    /// Runs since the first flight.
+    timer: Option<Timer>,
     ready: VecDeque<Ready>,
     handshake_bytes: usize,
 }
@@ -193,6 +194,11 @@ impl Default for Timer {
 }
 
 impl Timer {
+    /// Whether it has run out at `now`.
+    fn has_run_out(&mut self, now: Instant) -> bool {
+        *self.due.get_or_insert(now + self.timeout) <= now
+    }
+
     /// OpenSSL was asked at `now`, and has retransmitted or not.
     fn asked(&mut self, now: Instant, has_retransmitted: bool) {
         if has_retransmitted {
@@ -222,6 +228,8 @@ impl OpenSsl {
                 Ok(ready) => {
                     self.phase = Phase::Established;
                     self.ready.extend(ready);
+                    self.timer = None;
+                    self.stream.get_mut().incoming = Vec::new();
                 }
                 Err(reason) => {
                     self.say_goodbye();
@@ -280,10 +288,11 @@ impl OpenSsl {
     }
 
     fn deadline(&self) -> Instant {
+        let idle = self.now + IDLE_INTERVAL;
         match self.phase {
-            Phase::Handshaking => self.timer.due.unwrap_or(self.now),
             Phase::Failed => self.now,
-            Phase::Idle | Phase::Established | Phase::Closed => self.now + IDLE_INTERVAL,
+            Phase::Handshaking => self.timer.as_ref().map_or(idle, |timer| timer.due.unwrap_or(self.now)),
+            Phase::Idle | Phase::Established | Phase::Closed => idle,
         }
     }
 }
@@ -294,6 +303,7 @@ impl DtlsInstance for OpenSsl {
         if active {
             self.phase = Phase::Handshaking;
             self.go_on();
+            self.timer = Some(Timer::default());
         }
     }
 
@@ -314,7 +324,7 @@ impl DtlsInstance for OpenSsl {
             self.phase = Phase::Handshaking;
         }
         if self.go_on() {
-            self.timer = Timer::default();
+            self.timer = Some(Timer::default());
         }
         match alert {
             Some(number) if self.phase != Phase::Established => {
@@ -352,14 +362,10 @@ impl DtlsInstance for OpenSsl {
         if self.phase == Phase::Failed {
             return Err(DtlsImplError::ConnectionClosed);
         }
-        match self.timer.due {
-            _ if self.phase != Phase::Handshaking => {}
-            None => self.timer.due = Some(now + self.timer.timeout),
-            Some(due) if now < due => {}
-            Some(_) => {
-                let has_retransmitted = self.go_on();
-                self.timer.asked(now, has_retransmitted);
-            }
+        let is_due = |timer: &mut Timer| timer.has_run_out(now);
+        if self.phase == Phase::Handshaking && self.timer.as_mut().is_some_and(is_due) {
+            let has_retransmitted = self.go_on();
+            self.timer.iter_mut().for_each(|timer| timer.asked(now, has_retransmitted));
         }
         Ok(())
     }
