@@ -37,26 +37,25 @@ impl fmt::Display for SessionId {
     }
 }
 
+/// Pairs a [`Request::Create`] with its [`Event::Created`], a [`Request::RestartIce`] with its [`Event::IceRestarted`]; chosen by
+/// signaling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RequestId(pub u64);
+
 /// ICE credentials of one side (RFC 8839 §5.4).
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IceCredentials {
-    /// The user name fragment: 4 to 256 ice-chars.
+    /// User name fragment, 4–256 ice-chars.
     pub ufrag: String,
-    /// The password: 22 to 256 ice-chars.
+    /// Password, 22–256 ice-chars. Kept out of logs.
     pub pwd: String,
 }
 
-/// Never the password: this is what reaches logs.
 impl fmt::Debug for IceCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IceCredentials").field("ufrag", &self.ufrag).finish_non_exhaustive()
     }
 }
-
-/// Pairs a request with its answer: [`Request::Create`] with [`Event::Created`], [`Request::RestartIce`] with
-/// [`Event::IceRestarted`]. Chosen by signaling.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct RequestId(pub u64);
 
 /// From signaling to media.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -75,7 +74,7 @@ pub enum Request {
         /// Which.
         session: SessionId,
     },
-    /// Restart ICE with new credentials of the client; DTLS and media go on. Answered by [`Event::IceRestarted`].
+    /// Restart ICE (RFC 8445 §9): the client has new credentials, and gets new ones of ours. Answered by [`Event::IceRestarted`].
     RestartIce {
         /// Comes back in the answer.
         request: RequestId,
@@ -83,7 +82,7 @@ pub enum Request {
         session: SessionId,
         /// The client's new credentials.
         remote: IceCredentials,
-        /// Replaces the session's blob if ICE restarts.
+        /// Takes the place of the plan's blob once the restart is accepted.
         blob: Vec<u8>,
     },
     /// Answered by [`Event::Stats`].
@@ -108,7 +107,8 @@ pub enum Event {
     IceRestarted {
         /// As asked.
         request: RequestId,
-        /// Our new credentials, which answer from now on; or why everything stays as it was.
+        /// Our new credentials, which answer STUN from now on, as the old ones do until the client nominates a pair with the new
+        /// ones. Or why the session goes on as it was.
         result: Result<IceCredentials, RestartError>,
     },
     /// ICE and DTLS are up.
@@ -231,16 +231,20 @@ pub enum CreateError {
     ShuttingDown,
 }
 
-/// Why ICE was not restarted. The session goes on with the credentials that it had.
+/// Why ICE was not restarted. The session goes on with the credentials that it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "each variant is its message")]
 pub enum RestartError {
     #[error("there is no such session")]
     NoSession,
-    #[error("the client's ICE credentials break RFC 8839 §5.4")]
+    #[error("a restart needs a new ufrag of 4 to 256 ice-chars and a new password of 22 to 256")]
     BadCredentials,
-    #[error("the session has not been connected yet")]
+    #[error("the session has not been connected yet; restart it after that, or make a new one")]
     NotConnected,
+    #[error("another restart of the session is being answered; try again after it")]
+    InProgress,
+    #[error("the blob is larger than 4096 bytes")]
+    BlobSize,
 }
 
 /// Why a session ended: the closed set of values of its metric's `reason` label.

@@ -161,7 +161,9 @@ impl From<RestartFailure> for Problem {
             RestartFailure::Refused(refusal) => refusal.into(),
             RestartFailure::Unavailable(failure) => failure.into(),
             RestartFailure::Media(RestartError::NoSession) => RestartRefusal::NoSession.into(),
-            RestartFailure::Media(RestartError::NotConnected) => Problem::new(StatusCode::CONFLICT, detail),
+            RestartFailure::Media(RestartError::NotConnected | RestartError::InProgress) => {
+                Problem::new(StatusCode::CONFLICT, detail)
+            }
             RestartFailure::Media(_) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
         }
     }
