@@ -7,7 +7,8 @@ import { after, before, test } from 'node:test';
 import { chromium, open } from '../helpers/browsers.js';
 import { makeTestStream } from '../helpers/frames.js';
 import { until } from '../helpers/server.js';
-import { attribute, request, sections, sessionLevel, Target } from './http.js';
+import { attribute, fragment, freshCredentials, request, sections, sessionLevel, Target } from './http.js';
+import { checkIsAnswered } from './stun.js';
 
 const CONSENT_MS = 30_000; // RFC 7675 §5.1
 const PATIENCE_MS = 15_000;
@@ -97,6 +98,9 @@ async function publish(t, on = browser) {
   return page;
 }
 
+// The whole fragment of a restart that has no candidates yet.
+const bare = ({ ufrag, pwd }) => `a=ice-ufrag:${ufrag}\r\na=ice-pwd:${pwd}\r\n`;
+
 const statusOf = async (page) => (await target.request(page.session)).status;
 const isHeard = async (page) => {
   const last = await page.evaluate(() => client.heard());
@@ -159,7 +163,7 @@ test('RFC 9725 §4.3.1: a request of the ICE session before, handled late, resta
   const page = await publish(t);
   const before = sections(await page.evaluate(() => client.pc.localDescription.sdp))[0];
   assert.equal((await page.evaluate(() => client.restart('*'))).status, 200);
-  const late = `a=ice-ufrag:${attribute(before, 'ice-ufrag')}\r\na=ice-pwd:${attribute(before, 'ice-pwd')}\r\n`;
+  const late = bare({ ufrag: attribute(before, 'ice-ufrag'), pwd: attribute(before, 'ice-pwd') });
   for (const tag of ['*', page.etag]) assert.equal((await patch(page, late, { 'If-Match': tag })).status, 412);
   await isHeard(page);
 });
@@ -176,6 +180,34 @@ test('RFC 9725 §4.3.3: ICE restarts again and again', async (t) => {
   assert.equal(new Set(tags).size, tags.length);
 });
 
+test('RFC 9725 §4.3.3: overlapping restarts leave one ICE session, and another restart repairs what the client took wrong', async (t) => {
+  const page = await publish(t);
+  await isHeard(page);
+  const lost = () => patch(page, bare(freshCredentials()), { 'If-Match': '*' });
+  const answers = await Promise.all([lost(), lost(), lost()]);
+  // The first is satisfied; one that finds it in progress may be told to wait.
+  assert.ok(answers.some(({ status }) => status === 200), answers.map(({ what }) => what).join());
+  for (const { status, what } of answers) assert.ok([200, 409].includes(status), what);
+  const tags = answers.filter(({ status }) => status === 200).map(({ headers }) => headers.etag);
+  assert.equal(new Set(tags).size, tags.length);
+  const { status, text } = await page.evaluate(() => client.restart('*'));
+  assert.equal(status, 200, text);
+  await isHeard(page);
+});
+
+test('RFC 8445 §9: once the client is on the new ICE session, checks with the credentials before are not answered', async (t) => {
+  const page = await publish(t);
+  const theirs = (sdp) => ({ ufrag: attribute(sdp, 'ice-ufrag'), pwd: attribute(sdp, 'ice-pwd') });
+  const [client, server] = [theirs(await page.evaluate(() => window.client.pc.localDescription.sdp)), theirs(page.answer)];
+  const [, address, port] = page.answer.match(/^a=candidate:\S+ 1 udp \d+ (\S+) (\d+) typ host/im);
+  const isAnswered = () => checkIsAnswered({ address, port: Number(port), username: `${server.ufrag}:${client.ufrag}`, pwd: server.pwd });
+  assert.ok(await isAnswered(), 'before the restart they are');
+  assert.equal((await page.evaluate(() => window.client.restart('*'))).status, 200);
+  await isHeard(page);
+  await until(async () => !(await isAnswered()), 'the old credentials are forgotten', PATIENCE_MS);
+  await isHeard(page);
+});
+
 test('RFC 9725 §4.3.3: a restart that cannot be satisfied MUST NOT end the ICE session that there is', async (t) => {
   const page = await publish(t);
   const answer = await patch(page, 'a=ice-ufrag:onlyhalf\r\n', { 'If-Match': '*' });
@@ -187,7 +219,7 @@ test('RFC 9725 §4.3.3: a restart that cannot be satisfied MUST NOT end the ICE 
 test('RFC 9725 §4.3.1: candidates that come when DTLS is up already are taken', async (t) => {
   const page = await publish(t);
   const local = await page.evaluate(() => client.pc.localDescription.sdp);
-  const body = `a=ice-ufrag:${attribute(local, 'ice-ufrag')}\r\na=ice-pwd:${attribute(local, 'ice-pwd')}\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\na=end-of-candidates\r\n`;
+  const body = fragment(local, ['a=end-of-candidates']);
   assert.equal((await patch(page, body, { 'If-Match': page.etag })).status, 204);
   await isHeard(page);
 });
