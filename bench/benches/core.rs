@@ -19,21 +19,6 @@ fn packet(c: &mut Criterion) {
 fn session(c: &mut Criterion) {
     let Ok(identity) = Identity::generate() else { return };
     let server = SocketAddr::from(([127, 0, 0, 1], 8_200));
-<<<<<<< HEAD
-    let forwarder = || inputs::forwarder(identity.clone());
-    let now = Instant::now();
-    c.bench_function("session: build a viewer", |b| {
-        b.iter_batched_ref(
-            forwarder,
-            |forwarder| forwarder.create(now, RequestId(0), inputs::viewer_plan()),
-            BatchSize::SmallInput,
-        );
-    });
-    let address = SocketAddr::from(([127, 0, 0, 1], 5_000));
-    c.bench_function(
-        "session: join of a viewer, both sides of ICE and DTLS, the client's build not counted",
-        |b| {
-=======
     let forwarder = || inputs::forwarder(identity.clone());
     let (now, address) = (Instant::now(), SocketAddr::from(([127, 0, 0, 1], 5_000)));
     for (certificate, name) in [(PeerCertificate::Ecdsa, "ECDSA"), (PeerCertificate::Any, "any")] {
@@ -43,7 +28,6 @@ fn session(c: &mut Criterion) {
             plan
         };
         c.bench_function(&format!("session: build a viewer, {name} certificate"), |b| {
->>>>>>> dtls
             b.iter_batched_ref(
                 || (forwarder(), Some(plan())),
                 |(forwarder, plan)| plan.take().map(|plan| forwarder.create(now, RequestId(0), plan)),

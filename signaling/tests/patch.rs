@@ -126,12 +126,19 @@ fn requests_of_an_earlier_ice_session_come_too_late() {
 }
 
 #[test]
-fn a_restart_without_a_tag_is_told_from_candidates_that_overtook_theirs() {
-    let world = World::start("bare", &[]);
-    world.patch(&[], &[NEW, CANDIDATES]).problem(428);
-    world.patch(&[], &[NEW, "a=end-of-candidates\r\n"]).problem(428);
-    assert_eq!(world.patch(&[], &[NEW]).status, 200, "the two lines of whip-whep's player");
-    let answer = world.patch(&[("If-Match", "\"*\"")], &[NEWER, CANDIDATES]);
+fn a_restart_names_an_ice_session_or_any() {
+    let world = World::start("tags", &[]);
+    for body in [[NEW, ""], [NEW, CANDIDATES], [NEW, "a=end-of-candidates\r\n"]] {
+        world.patch(&[], &body).problem(428);
+        world.patch(&[("If-Match", "\"other\"")], &body).problem(412);
+    }
+    assert!(world.server.media.restarted().is_empty());
+    let etag = world.restart(NEW);
+    assert_eq!(world.patch(&[("If-Match", "\"*\"")], &[NEWER, CANDIDATES]).status, 200);
+    world.patch(&[("If-Match", &etag)], &[NEW]).problem(412);
+    let etag = world.restart("a=ice-ufrag:new3\r\na=ice-pwd:0123456789012345678901\r\n");
+    let answer =
+        world.patch(&[("If-Match", &etag)], &["a=ice-ufrag:new4\r\na=ice-pwd:0123456789012345678901\r\n"]);
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 

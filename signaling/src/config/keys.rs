@@ -79,6 +79,8 @@ pub struct Key {
     pub repeatable: bool,
     /// Read again at SIGHUP.
     pub reloadable: bool,
+    /// Means nothing to media, and some of it may not even be complete there, because secrets stay with signaling.
+    pub signaling_only: bool,
     /// One sentence.
     pub help: &'static str,
 }
@@ -98,10 +100,15 @@ impl Key {
         self.reloadable = true;
         self
     }
+
+    const fn signaling_only(mut self) -> Key {
+        self.signaling_only = true;
+        self
+    }
 }
 
 const fn key(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Key {
-    Key { name, kind, default, repeatable: false, reloadable: false, help }
+    Key { name, kind, default, repeatable: false, reloadable: false, signaling_only: false, help }
 }
 
 /// The key that names the file itself; the only one that a file cannot hold.
@@ -146,27 +153,33 @@ pub const KEYS: &[Key] = &[
     key("public-ip", Kind::Ip, "", "address told to clients instead of the private one, behind 1:1 NAT")
         .repeatable(),
     key("ice-server", Kind::IceServer, "", "STUN or TURN server that clients are told of (Link header)")
-        .repeatable(),
+        .repeatable()
+        .signaling_only(),
     key(
         "turn-username",
         Kind::Text,
         "",
         "user name for the TURN servers; with --turn-secret it follows the expiry",
-    ),
-    key("turn-credential", Kind::Secret, "", "password for the TURN servers, the same for everybody"),
+    )
+    .signaling_only(),
+    key("turn-credential", Kind::Secret, "", "password for the TURN servers, the same for everybody")
+        .signaling_only(),
     key(
         "turn-secret",
         Kind::Secret,
         "",
         "secret shared with the TURN servers (coturn's static-auth-secret), which makes credentials that expire",
-    ),
-    key("turn-lifetime", Kind::Seconds, "86400", "how long credentials made of --turn-secret are good"),
+    )
+    .signaling_only(),
+    key("turn-lifetime", Kind::Seconds, "86400", "how long credentials made of --turn-secret are good")
+        .signaling_only(),
     key(
         "strict-etag",
         Kind::Flag,
         "false",
         "refuse every PATCH whose If-Match is missing or old; by default candidates of the current ICE session pass",
-    ),
+    )
+    .signaling_only(),
     key("workers", Kind::Count, "one per core", "media workers, one core each"),
     key("cores", Kind::Cores, "all allowed", "cores that the workers are pinned to").repeatable(),
     key("state-dir", Kind::Path, "./uringcast-state", "folder of what must survive a restart"),

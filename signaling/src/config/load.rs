@@ -47,10 +47,11 @@ impl Settings {
         self.0.get(name)
     }
 
-    /// The same settings as environment variables for a child process. Secrets stay here, and so does the file's
-    /// path: the child must see what we saw, even if the file changes meanwhile.
+    /// The same settings as environment variables for the media process. Secrets stay here, with what is of no use without
+    /// them, and so does the file's path: the child must see what we saw, even if the file changes meanwhile.
     pub fn variables(&self) -> Vec<(String, String)> {
-        let shared = KEYS.iter().filter(|key| key.kind != Kind::Secret && key.name != CONFIG);
+        let is_shared = |key: &&Key| key.kind != Kind::Secret && !key.signaling_only && key.name != CONFIG;
+        let shared = KEYS.iter().filter(is_shared);
         shared.filter_map(|key| Some((key.variable(), self.get(key.name)?.values.join(",")))).collect()
     }
 

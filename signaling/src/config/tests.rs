@@ -97,7 +97,9 @@ fn cores_are_checked_against_the_affinity() {
 
 #[test]
 fn the_child_gets_what_was_written_but_no_secret_and_no_file() {
-    let config = good(&["--api-token", "secret", "--bind", "127.0.0.1", "--bind", "::1"], &[]);
+    let turn = ["--ice-server", "turn:turn.example.com", "--turn-secret", "north", "--strict-etag"];
+    let args = [&["--api-token", "secret", "--bind", "127.0.0.1", "--bind", "::1"][..], &turn].concat();
+    let config = good(&args, &[]);
     let variables = config.settings.variables();
     assert_eq!(variables, vec![("URINGCAST_BIND".to_owned(), "127.0.0.1,::1".to_owned())]);
 }

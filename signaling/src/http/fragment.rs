@@ -143,11 +143,6 @@ impl Fragment {
             _ => Err(FragmentError::HalfCredentials),
         }
     }
-
-    /// Credentials and nothing else, as whip-whep restarts ICE. Candidates that overtook their restart do not look so.
-    pub fn is_bare(&self) -> bool {
-        self.candidates == 0 && !self.end_of_candidates
-    }
 }
 
 /// Keeps the value that every level and m-section must agree on.

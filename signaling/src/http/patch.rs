@@ -68,8 +68,9 @@ pub async fn patch(
 /// Judges a fragment by RFC 9725 §4.3.1 and by the clients that there are.
 ///
 /// `strict` is the RFC's letter: a tag that is missing is answered with 428, one that does not match with 412. Without it,
-/// candidates whose user name fragment names the current ICE session need no tag: whip-whep's player never sends one. Nor does
-/// it for a restart, which is told from candidates that overtook theirs by having none.
+/// candidates whose user name fragment names the current ICE session need no tag: whip-whep's player never sends one with them,
+/// and reads none. Every client that restarts ICE says `*`, as it must (§4.3.3), so for a restart the letter holds always: without
+/// a tag, new credentials may be those of candidates that overtook their restart.
 fn asked(
     fragment: &Fragment,
     session: &Session,
@@ -90,9 +91,9 @@ fn asked(
     match (generation, condition) {
         (IceGeneration::Current, _) => Ok(Asked::Trickle),
         (IceGeneration::Previous, _) | (IceGeneration::New, Condition::Stale) => Err(Refused::Outdated),
-        (IceGeneration::Coming, _) if fragment.is_bare() => Err(RestartRefusal::Concurrent.into()),
+        (IceGeneration::Coming, Condition::Any) => Err(RestartRefusal::Concurrent.into()),
         (IceGeneration::Coming, _) => Ok(Asked::Trickle),
-        (IceGeneration::New, Condition::Missing) if !fragment.is_bare() => Err(Refused::TagMissing),
+        (IceGeneration::New, Condition::Missing) => Err(Refused::TagMissing),
         (IceGeneration::New, _) => Ok(Asked::Restart(fragment.credentials()?)),
     }
 }
@@ -161,7 +162,9 @@ impl From<RestartFailure> for Problem {
             RestartFailure::Refused(refusal) => refusal.into(),
             RestartFailure::Unavailable(failure) => failure.into(),
             RestartFailure::Media(RestartError::NoSession) => RestartRefusal::NoSession.into(),
-            RestartFailure::Media(RestartError::NotConnected) => Problem::new(StatusCode::CONFLICT, detail),
+            RestartFailure::Media(RestartError::NotConnected | RestartError::InProgress) => {
+                Problem::new(StatusCode::CONFLICT, detail)
+            }
             RestartFailure::Media(_) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
         }
     }
