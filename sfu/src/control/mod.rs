@@ -205,6 +205,8 @@ impl Control {
             Request::Delete { session } => {
                 self.command(session.worker, Command::Delete(session));
             }
+            // Every viewer is sent the first layer.
+            Request::SelectLayer { .. } => {}
             Request::Stats => self.ask_workers(Purpose::Stats),
             Request::Shutdown => self.shut_down(),
         }
@@ -276,8 +278,14 @@ impl Control {
                 if let Ok(created) = &result {
                     let session = created.session;
                     let silent = false;
-                    let info =
-                        SessionInfo { session, plan: pending.plan, connected: false, silent, codecs: vec![] };
+                    let info = SessionInfo {
+                        session,
+                        plan: pending.plan,
+                        connected: false,
+                        silent,
+                        codecs: vec![],
+                        layers: vec![],
+                    };
                     self.sessions.insert(session, info);
                 }
                 if self.connection.as_ref().is_some_and(|connection| connection.id == pending.connection) {

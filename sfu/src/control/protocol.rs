@@ -12,7 +12,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 /// Changes whenever a message changes its shape. Signaling drains a media process of another version.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 /// Longest frame in bytes: a hello with [`crate::config::PROCESS_SESSIONS_MAX`] sessions of some 1 kB stays below.
 pub const FRAME_BYTES_MAX: usize = 256 << 20;
 
@@ -58,6 +58,13 @@ pub enum Request {
         /// Which.
         session: SessionId,
     },
+    /// What a viewer wishes to be sent of a simulcast stream.
+    SelectLayer {
+        /// The viewer's session.
+        session: SessionId,
+        /// Its wish, in place of the one before.
+        choice: LayerChoice,
+    },
     /// Answered by [`Event::Stats`].
     Stats,
     /// End every session with a DTLS close_notify, then exit.
@@ -96,6 +103,13 @@ pub enum Event {
         session: SessionId,
         /// Whether nothing arrives.
         silent: bool,
+    },
+    /// A simulcast publisher's layers, when they appear, vanish or change, at most once a second.
+    Layers {
+        /// The publisher's session.
+        session: SessionId,
+        /// What it sends now; a layer that is not sent is left out.
+        layers: Vec<Layer>,
     },
     /// A session is gone.
     Ended {
@@ -167,6 +181,32 @@ pub struct SessionInfo {
     pub silent: bool,
     /// Publisher: the codecs that arrive.
     pub codecs: Vec<Codec>,
+    /// Publisher: the simulcast layers that arrive.
+    pub layers: Vec<Layer>,
+}
+
+/// One simulcast layer, as it arrives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layer {
+    /// Its restriction identifier (RFC 8851).
+    pub rid: String,
+    /// Bits per second of its RTP packets.
+    pub bitrate_bps: u32,
+    /// Pixels; 0 if not known.
+    pub width: u16,
+    /// Pixels; 0 if not known.
+    pub height: u16,
+}
+
+/// Which simulcast layer a viewer wishes. Nothing wished, the default, leaves it to the server.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerChoice {
+    /// This one.
+    pub rid: Option<String>,
+    /// None wider than so many pixels.
+    pub max_width: Option<u16>,
+    /// None higher than so many pixels.
+    pub max_height: Option<u16>,
 }
 
 /// What the SDP answer needs from media.

@@ -1,23 +1,26 @@
 //! WHIP and WHEP endpoints: an SDP offer in, a session and an SDP answer out. The two differ by [`Role`] alone.
 
+use super::events;
 use super::limits::read_text;
 use super::problem::Problem;
 use super::{App, Peer, Response, empty};
 use crate::auth::open;
 use crate::candidates;
+use crate::config::NoPublisher;
 use crate::media::{Claim, CreateFailure, Ready};
 use crate::random;
 use crate::registry::{self, Admission, Candidacy, FreshIds, NameError, Refusal, StreamName, UrlId};
 use crate::sdp::{self, LocalDescription, Offer, OfferError};
 use crate::time::unix_seconds;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION};
+use hyper::header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LINK, LOCATION, RETRY_AFTER};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use sfu::core::plan::{Role, StreamId};
 use std::time::Instant;
 
-const SDP: &str = "application/sdp";
+/// What the endpoints take.
+pub const SDP: &str = "application/sdp";
 const METHODS: &str = "OPTIONS, GET, HEAD, POST";
 /// What the session URLs take.
 pub const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
@@ -34,20 +37,23 @@ pub async fn endpoint(
     request: Request<Incoming>,
 ) -> Result<Response, Problem> {
     if *request.method() == Method::OPTIONS {
-        return Ok(options());
+        return Ok(options(SDP));
     }
     let name = name?;
     match *request.method() {
         Method::POST => post(app, peer, role, name, request).await,
-        Method::GET => Ok(empty(StatusCode::NO_CONTENT)),
+        // HEAD must have the headers of GET (WHEP, "WHEP Endpoint URL Discoverability").
+        Method::GET => {
+            Ok(with_header(empty(StatusCode::NO_CONTENT), CONTENT_TYPE, HeaderValue::from_static(SDP)))
+        }
         Method::HEAD => Ok(with_header(empty(StatusCode::OK), CONTENT_TYPE, HeaderValue::from_static(SDP))),
         ref other => Err(Problem::method(other, METHODS)),
     }
 }
 
 /// The answer to any OPTIONS. Preflights carry no Authorization, so nobody is asked for one.
-pub fn options() -> Response {
-    let response = with_header(empty(StatusCode::OK), ACCEPT_POST, HeaderValue::from_static(SDP));
+pub fn options(accept_post: &'static str) -> Response {
+    let response = with_header(empty(StatusCode::OK), ACCEPT_POST, HeaderValue::from_static(accept_post));
     with_header(response, ACCEPT_PATCH, HeaderValue::from_static(FRAGMENT))
 }
 
@@ -65,6 +71,7 @@ async fn post(
     request: Request<Incoming>,
 ) -> Result<Response, Problem> {
     let arrived = Instant::now();
+    app.stays()?;
     let (head, body) = request.into_parts();
     let credential = app
         .access
@@ -79,6 +86,7 @@ async fn post(
     let offer = Offer::parse(&read_text(body, app.config.limits).await?)?;
     let plan = sdp::plan(&offer, role, registry::NO_STREAM, registry::NO_EPOCH, &mut random_ssrc)?;
     let ready = app.media.ready()?;
+    wait_or_refuse(app, role, &name)?;
     let candidacy = Candidacy { name, credential, plan, ids: fresh_ids()? };
     let admission = app.media.registry().admit(candidacy, unix_seconds())?;
     let claim = app.media.create(admission.clone()).await?;
@@ -88,6 +96,17 @@ async fn post(
     app.metrics.answered(arrived.elapsed());
     tracing::debug!(name = %admission.blob.name, ?role, worker = admission.worker.0, "session created");
     Ok(response)
+}
+
+/// A viewer without a publisher: by default it is let in and sees the picture as soon as there is one. Whoever would rather
+/// not hold such sessions refuses (WHEP, "Session Management": 409 with Retry-After).
+fn wait_or_refuse(app: &App, role: Role, name: &StreamName) -> Result<(), Refusal> {
+    let refused = role == Role::Viewer && app.config.no_publisher == NoPublisher::Refuse;
+    if refused && !app.media.registry().is_live(name, unix_seconds()) {
+        Err(Refusal::NotLive)
+    } else {
+        Ok(())
+    }
 }
 
 /// Compares the media type without case and without parameters, which some clients add.
@@ -131,22 +150,29 @@ fn created(
     *response.status_mut() = StatusCode::CREATED;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(SDP));
-    headers.insert(LOCATION, value(location(app, peer, head, admission.blob.url))?);
+    let session = location(app, peer, head, admission.blob.url);
+    for link in events::links(&session, &admission.plan) {
+        headers.append(LINK, value(link)?);
+    }
+    headers.insert(LOCATION, value(session)?);
     headers.insert(ETAG, value(admission.blob.etag())?);
     Ok(response)
 }
 
 /// Absolute where we know our own name, for node-fetch and redirected clients; else a path without a query, which
 /// OBS and Cloudflare's client also understand. Never the request's query: it may hold a token.
-fn location(app: &App, peer: Peer, head: &Parts, url: UrlId) -> String {
+pub fn location(app: &App, peer: Peer, head: &Parts, url: UrlId) -> String {
+    format!("{}/session/{url}", base(app, peer, head).unwrap_or_default())
+}
+
+/// What URLs of ours begin with, where we know our own name.
+pub fn base(app: &App, peer: Peer, head: &Parts) -> Option<String> {
     if let Some(base) = &app.config.public_url {
-        return format!("{base}/session/{url}");
+        return Some(base.clone());
     }
     let here = open::from_this_host(head, peer.remote.ip()).is_ok() && peer.local.ip().is_loopback();
-    match open::authority(head).filter(|_| here) {
-        Some(host) => format!("{}://{host}/session/{url}", if peer.tls { "https" } else { "http" }),
-        None => format!("/session/{url}"),
-    }
+    let scheme = if peer.tls { "https" } else { "http" };
+    open::authority(head).filter(|_| here).map(|host| format!("{scheme}://{host}"))
 }
 
 fn fresh_ids() -> Result<FreshIds, Problem> {
@@ -157,7 +183,7 @@ fn fresh_ids() -> Result<FreshIds, Problem> {
     })
 }
 
-fn random_bytes<const N: usize>() -> Result<[u8; N], Problem> {
+pub fn random_bytes<const N: usize>() -> Result<[u8; N], Problem> {
     random::bytes().map_err(|_| internal())
 }
 
@@ -166,7 +192,7 @@ fn random_ssrc() -> u32 {
     random::bytes().map_or(1, u32::from_be_bytes)
 }
 
-fn internal() -> Problem {
+pub fn internal() -> Problem {
     Problem::new(
         StatusCode::INTERNAL_SERVER_ERROR,
         "The server could not build its answer; its log says more.",
@@ -191,6 +217,9 @@ impl From<Refusal> for Problem {
         let detail = refusal.to_string();
         match refusal {
             Refusal::Taken => Problem::new(StatusCode::CONFLICT, detail),
+            Refusal::NotLive => {
+                Problem::new(StatusCode::CONFLICT, detail).with(RETRY_AFTER, HeaderValue::from_static("5"))
+            }
             Refusal::Unplayable { .. } => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
             Refusal::Full | Refusal::Saturated => Problem::unavailable(detail),
             Refusal::Blob => Problem::new(StatusCode::BAD_REQUEST, detail),

@@ -15,7 +15,7 @@ use crate::registry::{Admission, Registry, UrlId};
 use crate::shutdown::Shutdown;
 use connection::Context;
 use sfu::control::protocol::{
-    CreateError, Created, Event, Hello, PROTOCOL_VERSION, Request, SessionId, WorkerInfo,
+    CreateError, Created, Event, Hello, LayerChoice, PROTOCOL_VERSION, Request, SessionId, WorkerInfo,
 };
 use std::io;
 use std::path::PathBuf;
@@ -86,6 +86,7 @@ type Reply = oneshot::Sender<Result<Claim, CreateFailure>>;
 enum Command {
     Create { admission: Admission, reply: Reply },
     Delete(SessionId),
+    SelectLayer(SessionId, LayerChoice),
     Stats(oneshot::Sender<()>),
 }
 
@@ -189,6 +190,16 @@ impl Media {
     /// Ends the session behind a URL; whether there was one.
     pub fn end(&self, url: UrlId) -> bool {
         self.place.end(url)
+    }
+
+    /// Tells media what a viewer wishes to be sent.
+    ///
+    /// # Errors
+    /// It takes no commands now.
+    pub fn select_layer(&self, session: SessionId, choice: LayerChoice) -> Result<(), CreateFailure> {
+        self.ready()?;
+        let sent = self.place.commands.try_send(Command::SelectLayer(session, choice));
+        sent.map_err(|_| CreateFailure::Unavailable)
     }
 
     /// Asks for fresh counters, which reach the metrics on their way. Gives up after a second.

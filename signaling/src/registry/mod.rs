@@ -5,6 +5,7 @@
 //! of the truth: [`Registry::rebuild`] takes it over whole.
 
 mod blob;
+mod events;
 mod name;
 mod placement;
 mod stream;
@@ -12,11 +13,13 @@ mod stream;
 mod tests;
 
 pub use blob::{Blob, UrlId};
+pub use events::{EventKind, EventSet, EventsId, Listening, Scene, SubscribeError};
 pub use name::{NameError, StreamName};
 
 use crate::auth::Credential;
+use events::Subscriptions;
 use placement::Worker;
-use sfu::control::protocol::{SessionId, SessionInfo, WorkerIndex, WorkerLoad};
+use sfu::control::protocol::{Layer, LayerChoice, SessionId, SessionInfo, WorkerIndex, WorkerLoad};
 use sfu::core::codec::{Codec, MediaKind};
 use sfu::core::plan::{Epoch, Role, SessionPlan, StreamId};
 use std::collections::HashMap;
@@ -34,6 +37,8 @@ pub enum Refusal {
         "The stream's {kind} is {published}, and the player offers {offered}. Use a player that decodes it, or let the publisher send another codec or profile (H264 Constrained Baseline and VP8 play everywhere)."
     )]
     Unplayable { kind: MediaKind, published: String, offered: String },
+    #[error("Nobody publishes this stream now. Try again in a few seconds.")]
+    NotLive,
     #[error(
         "No media worker takes sessions: each is full, hangs or starts again. Try again later, or use another server."
     )]
@@ -44,6 +49,22 @@ pub enum Refusal {
     Saturated,
     #[error("The session's facts do not fit into its plan. Use a shorter stream name.")]
     Blob,
+}
+
+/// Why a viewer cannot choose a layer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant is its message")]
+pub enum SelectError {
+    #[error("There is no such session; it may have ended. POST an offer to the endpoint for a new one.")]
+    NoSession,
+    #[error("This session plays no video, so it has no layers to choose from.")]
+    NoVideo,
+    #[error(
+        "The stream has one layer, which has no rid. Choose none, or wait for a `layers` event that lists some."
+    )]
+    OneLayer,
+    #[error("The stream has no layer of this rid. Choose one of: {0}.")]
+    Unknown(String),
 }
 
 /// Who wants in.
@@ -87,6 +108,8 @@ pub struct Session {
     pub role: Role,
     /// The client's ICE user name fragment; another one in a PATCH means an ICE restart.
     pub remote_ufrag: String,
+    /// The index of its first video m-section in the SDP.
+    pub video_line: Option<usize>,
     /// Our facts.
     pub blob: Blob,
     /// Its URL was deleted or it was replaced; media has been told and will say when it is gone.
@@ -123,6 +146,9 @@ pub struct Registry {
     streams: HashMap<StreamName, Stream>,
     sessions: HashMap<SessionId, Session>,
     urls: HashMap<UrlId, SessionId>,
+    subscriptions: HashMap<SessionId, Subscriptions>,
+    /// Of [`Registry::tell_numbers`].
+    rounds: usize,
     workers: Vec<Worker>,
     /// The worker whose turn it is among equal ones.
     next_worker: usize,
@@ -167,6 +193,7 @@ impl Registry {
             connected: false,
             silent: false,
             codecs: Vec::new(),
+            layers: Vec::new(),
         };
         self.insert(info, admission.blob);
     }
@@ -200,11 +227,20 @@ impl Registry {
                     silent: info.silent,
                     arriving: info.codecs,
                     planned: codecs_of(&plan),
+                    layers: info.layers,
+                    rids: rids_of(&plan),
                 });
+                stream.tell();
             }
         }
         self.urls.insert(blob.url, info.session);
-        let session = Session { role: plan.role, remote_ufrag: plan.remote.ice_ufrag, blob, deleted: false };
+        let session = Session {
+            role: plan.role,
+            video_line: plan.sections.iter().position(|section| section.kind == MediaKind::Video),
+            remote_ufrag: plan.remote.ice_ufrag,
+            blob,
+            deleted: false,
+        };
         self.sessions.insert(info.session, session);
     }
 
@@ -226,10 +262,14 @@ impl Registry {
         session.deleted = true;
         let (url, name, role) = (session.blob.url, session.blob.name.clone(), session.role);
         self.urls.remove(&url);
+        self.subscriptions.remove(&id);
         if let Some(stream) = self.streams.get_mut(&name) {
             match role {
                 Role::Viewer => stream.viewers = stream.viewers.saturating_sub(1),
-                Role::Publisher => stream.publishers.retain(|publisher| publisher.session != id),
+                Role::Publisher => {
+                    stream.publishers.retain(|publisher| publisher.session != id);
+                    stream.tell();
+                }
             }
         }
         self.sweep(&name);
@@ -245,6 +285,7 @@ impl Registry {
         for &session in &replaced {
             self.retire(session);
         }
+        self.tell(id);
         replaced
     }
 
@@ -255,12 +296,51 @@ impl Registry {
             publisher.arriving.push(codec);
             publisher.silent = false;
         }
+        self.tell(id);
     }
 
     /// A publisher's packets stopped or came back.
     pub fn silence(&mut self, id: SessionId, silent: bool) {
         if let Some(publisher) = self.publisher(id) {
             publisher.silent = silent;
+        }
+        self.tell(id);
+    }
+
+    /// A simulcast publisher's layers, as they are now.
+    pub fn layers(&mut self, id: SessionId, layers: Vec<Layer>) {
+        if let Some(publisher) = self.publisher(id) {
+            publisher.layers = layers;
+        }
+        self.tell(id);
+    }
+
+    fn tell(&mut self, id: SessionId) {
+        if let Some(stream) = self.stream_of(id) {
+            stream.tell();
+        }
+    }
+
+    /// Whether somebody publishes under this name.
+    pub fn is_live(&self, name: &StreamName, now: u64) -> bool {
+        self.streams.get(name).is_some_and(|stream| stream.live(now).is_some())
+    }
+
+    /// The session whose viewer may choose this, and the index of its video m-section.
+    ///
+    /// # Errors
+    /// It may not; the words name the cure.
+    pub fn may_select(&self, url: UrlId, choice: &LayerChoice) -> Result<(SessionId, usize), SelectError> {
+        let id = *self.urls.get(&url).ok_or(SelectError::NoSession)?;
+        let session = self.sessions.get(&id).ok_or(SelectError::NoSession)?;
+        let video = session.video_line.filter(|_| session.role == Role::Viewer);
+        let found = (id, video.ok_or(SelectError::NoVideo)?);
+        let Some(rid) = &choice.rid else { return Ok(found) };
+        let rids = self.streams.get(&session.blob.name).map_or(&[][..], Stream::rids);
+        match rids.is_empty() {
+            true => Err(SelectError::OneLayer),
+            false if rids.contains(rid) => Ok(found),
+            false => Err(SelectError::Unknown(rids.join(", "))),
         }
     }
 
@@ -281,6 +361,7 @@ impl Registry {
             match postcard::from_bytes::<Blob>(&info.plan.blob) {
                 Ok(blob) => {
                     self.worker(info.session.worker, |worker| worker.sessions += 1);
+                    self.subscriptions.insert(info.session, Subscriptions::adopted());
                     self.insert(info, blob);
                 }
                 Err(_) => unwanted.push(info.session),
@@ -375,6 +456,10 @@ impl Registry {
 
 fn codecs_of(plan: &SessionPlan) -> Vec<Codec> {
     plan.sections.iter().flat_map(|section| section.payloads.iter().map(|payload| payload.codec)).collect()
+}
+
+fn rids_of(plan: &SessionPlan) -> Vec<String> {
+    plan.sections.iter().flat_map(|section| section.rids.iter().cloned()).collect()
 }
 
 /// The epoch of a plan that is not admitted yet.
