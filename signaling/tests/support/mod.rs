@@ -1,8 +1,8 @@
 //! A media process that only talks, a server beside it, and a client that sends exactly the bytes it is given.
 
 use sfu::control::protocol::{
-    CreateError, Created, Event, Hello, LOAD_INTERVAL_MS, PROTOCOL_VERSION, Request, SessionId, WorkerInfo,
-    WorkerLoad,
+    CreateError, Created, Event, Hello, LOAD_INTERVAL_MS, LayerChoice, PROTOCOL_VERSION, Request, SessionId,
+    WorkerInfo, WorkerLoad,
 };
 use sfu::core::plan::SessionPlan;
 use sfu::stats::WorkerSnapshot;
@@ -42,6 +42,7 @@ struct State {
     loads: Vec<WorkerLoad>,
     created: Vec<(SessionId, SessionPlan)>,
     deleted: Vec<SessionId>,
+    selected: Vec<(SessionId, LayerChoice)>,
     waiting: Vec<Request>,
     peer: Option<UnixStream>,
 }
@@ -59,6 +60,7 @@ impl FakeMedia {
             loads: vec![idle(); 2],
             created: Vec::new(),
             deleted: Vec::new(),
+            selected: Vec::new(),
             waiting: Vec::new(),
             peer: None,
         };
@@ -127,6 +129,10 @@ impl FakeMedia {
                 self.state().deleted.push(session);
                 Event::Ended { session, reason: sfu::control::protocol::EndReason::Deleted }
             }
+            Request::SelectLayer { session, choice } => {
+                self.state().selected.push((session, choice));
+                return;
+            }
             Request::Stats => {
                 let worker =
                     WorkerSnapshot { rtp_packets_out: 42, elapsed_ns: 1, ..WorkerSnapshot::default() };
@@ -171,6 +177,11 @@ impl FakeMedia {
 
     pub fn deleted(&self) -> Vec<SessionId> {
         self.state().deleted.clone()
+    }
+
+    /// Layers that viewers chose, in their order.
+    pub fn selected(&self) -> Vec<(SessionId, LayerChoice)> {
+        self.state().selected.clone()
     }
 
     /// Creates that were left without an answer.
