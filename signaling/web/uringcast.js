@@ -6,7 +6,8 @@
 //   viewer.start();
 //
 // Both classes are EventTargets that fire `change` whenever `state` or `error` does, and both come back by
-// themselves after a lost network or a restarted server.
+// themselves after a lost network or a restarted server. A Viewer also fires `active`, `inactive`, `layers`, `viewercount`
+// and `reconnect` when the server says so (WHEP's server-sent events); what it said is in the event's `detail`.
 
 const POLL_MS = 2000; // asks whether the session still exists, only while no media flows
 const TICK_MS = 300; // looks at the statistics for new frames
@@ -16,6 +17,10 @@ const CODEC_RETRY_MS = 5000; // the publisher may come back with a codec that pl
 const BACKOFF_MS = [500, 1000, 2000, 4000, 8000];
 const START_KBPS = 1500; // what the publisher's encoder begins with; congestion control takes it from there
 const SETTLED_MS = 10000; // a session that lasted so long starts the back-off anew
+const EVENTS = ['active', 'inactive', 'layers', 'viewercount', 'reconnect'];
+// Browsers open six HTTP/1.1 connections to a host, for all tabs together, and an event stream takes one for good. Over
+// HTTPS there is HTTP/2, where it takes none.
+const PLAIN_STREAMS_MAX = 2;
 
 // What a status means when the server gave no words of its own.
 const WORDS = {
@@ -72,6 +77,12 @@ async function request(url, token, options) {
   }
   if (!response.ok) throw await Problem.from(response);
   return response;
+}
+
+/** The URLs of a 201's WHEP extensions by the last word of their names: `{layer, 'server-sent-events'}`. */
+function extensions(response) {
+  const links = (response.headers.get('Link') ?? '').matchAll(/<([^>]+)>[^<]*?rel="?urn:ietf:params:whep:ext:core:([\w-]+)/g);
+  return Object.fromEntries([...links].map(([, url, name]) => [name, new URL(url, response.url).href]));
 }
 
 const sleep = (ms, signal) =>
@@ -150,7 +161,8 @@ class Session extends EventTarget {
     return performance.now() - this.#seen.at < SILENT_MS;
   }
 
-  // For subclasses to change: the offer before it is sent, the answer before it is used, what to do every TICK_MS.
+  // For subclasses to change: the offer before it is sent, the answer before it is used, what to do with the 201 until
+  // `signal` aborts, what to do every TICK_MS.
   _offer(sdp) {
     return sdp;
   }
@@ -159,7 +171,12 @@ class Session extends EventTarget {
     return sdp;
   }
 
+  _joined() {}
+
   _ticked() {}
+
+  // Ends the present session with this Problem; #session replaces it.
+  _leave() {}
 
   _set(state, error = null) {
     if (state === this.state && error === this.error) return;
@@ -189,6 +206,7 @@ class Session extends EventTarget {
       await pc.setRemoteDescription({ type: 'answer', sdp: this._answer(await response.text()) });
       const lost = new AbortController();
       signal.addEventListener('abort', () => lost.abort(), { signal: lost.signal });
+      this._joined(response, lost.signal);
       return await this.#lost(pc, lost.signal).finally(() => lost.abort());
     } finally {
       pc.close();
@@ -202,6 +220,7 @@ class Session extends EventTarget {
       let words = 'No media came through. Is UDP to the server open?';
       let disconnected;
       const ended = () => resolve(new Problem(0, words));
+      this._leave = resolve;
       const changed = () => {
         clearTimeout(disconnected);
         if (pc.connectionState === 'connected') words = 'The connection was lost.';
@@ -337,7 +356,16 @@ function only(codec) {
 
 /** Receives a stream by WHEP and plays it in a video element. */
 export class Viewer extends Session {
+  static #plainStreams = 0;
   _rtpType = 'inbound-rtp';
+  /** How many watch, or null while the server has not said. */
+  viewers = null;
+  /** Whether somebody publishes, or null while the server has not said. */
+  active = null;
+  /** The publisher's simulcast layers `{rid, bitrate, width, height}`, best first; empty if there are none to choose from. */
+  layers = [];
+  #layerUrl = null;
+  #choice = null;
 
   /**
    * @param {object} options
@@ -350,6 +378,71 @@ export class Viewer extends Session {
     this.video = video;
     /** What arrives: a MediaStream that gains its tracks when their first packets come. */
     this.stream = new MediaStream();
+  }
+
+  /**
+   * Chooses what to be sent of a simulcast stream: `{rid}` of one of `layers`, or no more than `{maxWidth, maxHeight}`;
+   * nothing to leave it to the server. Holds for later sessions too. Throws a Problem if the server refuses.
+   */
+  async selectLayer(choice = null) {
+    this.#choice = choice;
+    if (!this.#layerUrl) return;
+    const body = JSON.stringify(choice ?? {});
+    await request(this.#layerUrl, this.token, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body });
+  }
+
+  _joined(response, signal) {
+    const { layer = null, 'server-sent-events': events } = extensions(response);
+    this.#layerUrl = layer;
+    if (this.#choice) this.selectLayer(this.#choice).catch(() => {}); // the layers may be others now
+    if (events) this.#subscribe(events, signal).catch(() => {}); // the picture comes without
+    signal.addEventListener('abort', () => this.#forget());
+  }
+
+  #forget() {
+    this.#layerUrl = null;
+    Object.assign(this, { viewers: null, active: null, layers: [] });
+  }
+
+  async #subscribe(url, signal) {
+    const headers = { 'Content-Type': 'application/json' };
+    const response = await request(url, this.token, { method: 'POST', headers, body: JSON.stringify(EVENTS) });
+    const stream = new URL(response.headers.get('Location'), response.url);
+    if (stream.protocol === 'https:') this.#listen(stream, signal);
+    else if (Viewer.#plainStreams < PLAIN_STREAMS_MAX) {
+      Viewer.#plainStreams += 1;
+      signal.addEventListener('abort', () => (Viewer.#plainStreams -= 1));
+      this.#listen(stream, signal);
+    }
+  }
+
+  // Tabs that nobody sees do not listen.
+  #listen(url, signal) {
+    let source = null;
+    const listen = () => {
+      source?.close();
+      if (signal.aborted || document.hidden) return;
+      source = new EventSource(url);
+      for (const name of EVENTS) source.addEventListener(name, ({ data }) => this.#told(name, JSON.parse(data)));
+    };
+    document.addEventListener('visibilitychange', listen, { signal });
+    signal.addEventListener('abort', listen);
+    listen();
+  }
+
+  #told(name, detail) {
+    if (name === 'active' || name === 'inactive') this.active = name === 'active';
+    if (name === 'viewercount') this.viewers = detail.viewercount;
+    if (name === 'layers') this.layers = (Object.values(detail)[0] ?? []).toSorted((a, b) => b.bitrate - a.bitrate);
+    this.dispatchEvent(new CustomEvent(name, { detail }));
+    if (name === 'reconnect') this.#reconnect(detail);
+  }
+
+  // A token is for the server that it was meant for.
+  #reconnect({ url }) {
+    const next = new URL(url ?? this.url, this.url);
+    if (!this.token || next.origin === new URL(this.url).origin) this.url = next.href;
+    this._leave(new Problem(0, 'The server asked to connect anew.'));
   }
 
   _prepare(pc) {
