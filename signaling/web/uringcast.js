@@ -362,7 +362,7 @@ export class Viewer extends Session {
   viewers = null;
   /** Whether somebody publishes, or null while the server has not said. */
   active = null;
-  /** The publisher's simulcast layers `{rid, bitrate, width, height}`, best first; empty if there are none to choose from. */
+  /** The publisher's simulcast layers `{rid, bitrate, width, height}`, the largest first; empty if there are none to choose from. */
   layers = [];
   #layerUrl = null;
   #choice = null;
@@ -405,15 +405,14 @@ export class Viewer extends Session {
   }
 
   async #subscribe(url, signal) {
-    const headers = { 'Content-Type': 'application/json' };
-    const response = await request(url, this.token, { method: 'POST', headers, body: JSON.stringify(EVENTS) });
-    const stream = new URL(response.headers.get('Location'), response.url);
-    if (stream.protocol === 'https:') this.#listen(stream, signal);
-    else if (Viewer.#plainStreams < PLAIN_STREAMS_MAX) {
+    if (url.startsWith('http:')) {
+      if (Viewer.#plainStreams >= PLAIN_STREAMS_MAX) return;
       Viewer.#plainStreams += 1;
       signal.addEventListener('abort', () => (Viewer.#plainStreams -= 1));
-      this.#listen(stream, signal);
     }
+    const headers = { 'Content-Type': 'application/json' };
+    const response = await request(url, this.token, { method: 'POST', headers, body: JSON.stringify(EVENTS) });
+    this.#listen(new URL(response.headers.get('Location'), response.url), signal);
   }
 
   // Tabs that nobody sees do not listen.
@@ -433,7 +432,7 @@ export class Viewer extends Session {
   #told(name, detail) {
     if (name === 'active' || name === 'inactive') this.active = name === 'active';
     if (name === 'viewercount') this.viewers = detail.viewercount;
-    if (name === 'layers') this.layers = (Object.values(detail)[0] ?? []).toSorted((a, b) => b.bitrate - a.bitrate);
+    if (name === 'layers') this.layers = (Object.values(detail)[0] ?? []).toSorted((a, b) => (b.height ?? 0) - (a.height ?? 0));
     this.dispatchEvent(new CustomEvent(name, { detail }));
     if (name === 'reconnect') this.#reconnect(detail);
   }
