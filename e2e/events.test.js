@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { chromium, open } from './helpers/browsers.js';
-import { Server, until } from './helpers/server.js';
+import { freeTcpPort, Server, until } from './helpers/server.js';
 import { publish, says, startPublisher, stopPublisher, watch } from './helpers/streams.js';
 
 let server, studio, audience;
@@ -67,8 +67,9 @@ test('a viewer who came first hears when a publisher comes', async () => {
   await Promise.all([page.close(), source.close()]);
 });
 
-test('viewers in many windows of a browser leave it connections for other requests', async () => {
-  const page = await open(audience, `${server.url}/`);
+// Eight viewers on one page; resolves when all wait for their publisher.
+async function eightWait(browser, url) {
+  const page = await open(browser, `${url}/`);
   const states = await page.evaluate(async () => {
     const { Viewer } = await import('/client/uringcast.js');
     window.viewers = Array.from({ length: 8 }, () => new Viewer({ url: '/many/whep' }));
@@ -78,8 +79,29 @@ test('viewers in many windows of a browser leave it connections for other reques
     return viewers.map(({ state }) => state);
   });
   assert.deepEqual(states, Array(8).fill('waiting'));
-  assert.equal((await server.metrics()).get('uringcast_event_streams'), 2);
+  return page;
+}
+
+const eventStreams = async (of) => (await of.metrics()).get('uringcast_event_streams');
+
+test('many viewers on one page leave the browser connections for other requests', async () => {
+  await until(async () => (await eventStreams(server)) === 0, 'nobody listens');
+  const page = await eightWait(audience, server.url);
+  assert.equal(await eventStreams(server), 2);
   await page.close();
+});
+
+test('over https, where event streams share one connection, all of them listen', async (t) => {
+  const port = await freeTcpPort();
+  const secure = await Server.start({ args: ['--https', `127.0.0.1:${port}`, '--tls-self-signed'] });
+  const browser = await chromium('--ignore-certificate-errors');
+  t.after(() => Promise.all([browser.close(), secure.stop()]));
+  const page = await eightWait(browser, `https://127.0.0.1:${port}`);
+  await until(async () => (await eventStreams(secure)) === 8, 'all of them listen');
+  const counts = () => page.evaluate(() => viewers.map((each) => each.viewers));
+  await until(async () => (await counts()).every((count) => count === 8), 'all of them hear how many they are');
+  await page.close();
+  await until(async () => (await eventStreams(secure)) === 0, 'a closed page listens no more');
 });
 
 // whip-whep hands every event on from `onmessage`, which named events do not reach. Its `eventSource` has them all.

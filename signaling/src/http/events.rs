@@ -9,7 +9,7 @@
 use super::body::Body;
 use super::limits::read_text;
 use super::narrator::{self, Narrator};
-use super::offer::{base, internal, is_content_type, location, options, random_bytes};
+use super::offer::{ACCEPT_POST, base, internal, is_content_type, location, random_bytes};
 use super::problem::Problem;
 use super::{App, Peer, Response, empty};
 use crate::registry::{EventKind, EventSet, EventsId, SubscribeError, UrlId};
@@ -31,7 +31,7 @@ const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering")
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Texts on their way to the connection: one that is written, one that waits.
 const PARTS_AHEAD: usize = 2;
-/// The type of what we take, here and for layers.
+/// The type of what the extensions take.
 pub const JSON: &str = "application/json";
 
 /// The Link headers of a 201: the extensions and where they are, for the session of `plan` at `session`.
@@ -47,6 +47,13 @@ pub fn links(session: &str, plan: &SessionPlan) -> Vec<String> {
     [Some(events), video.then(|| extension("layer", "layer"))].into_iter().flatten().collect()
 }
 
+/// The answer to any OPTIONS of an extension.
+pub fn options() -> Response {
+    let mut response = empty(StatusCode::OK);
+    response.headers_mut().insert(ACCEPT_POST, HeaderValue::from_static(JSON));
+    response
+}
+
 /// Any request to `/session/{id}/sse`.
 pub async fn entry(
     app: &App,
@@ -55,7 +62,7 @@ pub async fn entry(
     request: Request<Incoming>,
 ) -> Result<Response, Problem> {
     match *request.method() {
-        Method::OPTIONS => return Ok(options(JSON)),
+        Method::OPTIONS => return Ok(options()),
         Method::POST => {}
         ref other => return Err(Problem::method(other, METHODS)),
     }
@@ -104,7 +111,7 @@ pub fn stream(
 ) -> Result<Response, Problem> {
     let gone = || Problem::not_found("There is no such event stream; it was deleted, or its session ended.");
     match *request.method() {
-        Method::OPTIONS => Ok(options(JSON)),
+        Method::OPTIONS => Ok(options()),
         Method::GET => {
             read(app, peer, url.zip(id).ok_or_else(gone)?, &request.into_parts().0).ok_or_else(gone)?
         }

@@ -3,9 +3,9 @@
 //! Layers are those of the `layers` event, told apart by rid. They are not taken apart further: spatial and temporal layers
 //! within one (SVC) come whole, so each counts as one spatial and one temporal layer of id 0.
 
-use super::events::JSON;
+use super::events::{JSON, options};
 use super::limits::read_text;
-use super::offer::{is_content_type, options};
+use super::offer::is_content_type;
 use super::problem::Problem;
 use super::{App, Response, empty};
 use crate::registry::{SelectError, UrlId};
@@ -19,7 +19,7 @@ const METHODS: &str = "OPTIONS, POST, DELETE";
 /// Any request to `/session/{id}/layer`. DELETE, which whip-whep's `unselectLayer` sends, goes back to the server's choice.
 pub async fn layer(app: &App, url: Option<UrlId>, request: Request<Incoming>) -> Result<Response, Problem> {
     let wish = match *request.method() {
-        Method::OPTIONS => return Ok(options(JSON)),
+        Method::OPTIONS => return Ok(options()),
         Method::DELETE => Wish::default(),
         Method::POST => wish(app, request).await?,
         ref other => return Err(Problem::method(other, METHODS)),

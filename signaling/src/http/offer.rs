@@ -19,12 +19,12 @@ use hyper::{HeaderMap, Method, Request, StatusCode};
 use sfu::core::plan::{Role, StreamId};
 use std::time::Instant;
 
-/// What the endpoints take.
-pub const SDP: &str = "application/sdp";
+const SDP: &str = "application/sdp";
 const METHODS: &str = "OPTIONS, GET, HEAD, POST";
 /// What the session URLs take.
 pub const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
-const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
+/// What a POST may bring.
+pub const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 /// Not in RFC 9725 any more, but clients and the working group's test suite look for it.
 pub const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
@@ -37,7 +37,7 @@ pub async fn endpoint(
     request: Request<Incoming>,
 ) -> Result<Response, Problem> {
     if *request.method() == Method::OPTIONS {
-        return Ok(options(SDP));
+        return Ok(options());
     }
     let name = name?;
     match *request.method() {
@@ -52,8 +52,8 @@ pub async fn endpoint(
 }
 
 /// The answer to any OPTIONS. Preflights carry no Authorization, so nobody is asked for one.
-pub fn options(accept_post: &'static str) -> Response {
-    let response = with_header(empty(StatusCode::OK), ACCEPT_POST, HeaderValue::from_static(accept_post));
+pub fn options() -> Response {
+    let response = with_header(empty(StatusCode::OK), ACCEPT_POST, HeaderValue::from_static(SDP));
     with_header(response, ACCEPT_PATCH, HeaderValue::from_static(FRAGMENT))
 }
 
@@ -183,6 +183,7 @@ fn fresh_ids() -> Result<FreshIds, Problem> {
     })
 }
 
+/// `N` bytes that nobody can guess.
 pub fn random_bytes<const N: usize>() -> Result<[u8; N], Problem> {
     random::bytes().map_err(|_| internal())
 }
@@ -192,6 +193,7 @@ fn random_ssrc() -> u32 {
     random::bytes().map_or(1, u32::from_be_bytes)
 }
 
+/// 500
 pub fn internal() -> Problem {
     Problem::new(
         StatusCode::INTERNAL_SERVER_ERROR,

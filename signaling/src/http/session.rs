@@ -2,7 +2,7 @@
 
 use super::fragment;
 use super::limits::read_text;
-use super::offer::{ACCEPT_PATCH, FRAGMENT, SDP, is_content_type, options};
+use super::offer::{ACCEPT_PATCH, FRAGMENT, is_content_type, options};
 use super::problem::Problem;
 use super::{App, Response, empty};
 use crate::media::CreateFailure;
@@ -32,7 +32,7 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response, Problem> {
     match *request.method() {
-        Method::OPTIONS => return Ok(options(SDP)),
+        Method::OPTIONS => return Ok(options()),
         Method::GET | Method::HEAD | Method::DELETE | Method::PATCH => {}
         ref other => return Err(Problem::method(other, METHODS)),
     }
