@@ -12,6 +12,7 @@
 const POLL_MS = 2000; // asks whether the session still exists, only while no media flows
 const TICK_MS = 300; // looks at the statistics for new frames
 const SILENT_MS = 1500; // no frame and no sound for so long: the publisher is gone
+const RESTART_MS = 1000; // a network that is gone for so long may be another one: ICE is restarted
 const DISCONNECTED_MS = 4000; // ICE rarely recovers after this; a new session is quicker
 const CODEC_RETRY_MS = 5000; // the publisher may come back with a codec that plays here
 const BACKOFF_MS = [500, 1000, 2000, 4000, 8000];
@@ -83,6 +84,23 @@ async function request(url, token, options) {
 function extensions(response) {
   const links = (response.headers.get('Link') ?? '').matchAll(/<([^>]+)>[^<]*?rel="?urn:ietf:params:whep:ext:core:([\w-]+)/g);
   return Object.fromEntries([...links].map(([, url, name]) => [name, new URL(url, response.url).href]));
+}
+
+/** The body of an ICE restart: the new credentials of an offer, for its first m-section (RFC 9725 §4.3.3). */
+function restartFragment(sdp) {
+  const [kind, mid] = [/^m=(\w+)/m, /^a=mid:(.*)$/m].map((line) => sdp.match(line)[1]);
+  const [ufrag, pwd] = ['ice-ufrag', 'ice-pwd'].map((key) => sdp.match(new RegExp(`^a=${key}:.*$`, 'm'))[0]);
+  return [ufrag, pwd, `m=${kind} 9 UDP/TLS/RTP/SAVPF 0`, `a=mid:${mid}`, ''].join('\r\n');
+}
+
+/** An answer with the credentials and candidates of a restart's reply in place of its own. */
+function restarted(answer, reply) {
+  const credentials = ['ice-ufrag', 'ice-pwd'].map((key) => [key, reply.match(new RegExp(`^a=${key}:(.*)$`, 'm'))[1]]);
+  const candidates = [...reply.matchAll(/^a=candidate:.*$/gm)].map(([line]) => `${line}\r\n`).join('');
+  const bare = answer.replace(/^a=(candidate:.*|end-of-candidates)\r\n/gm, '');
+  const renewed = credentials.reduce((sdp, [key, value]) => sdp.replace(new RegExp(`^a=${key}:.*$`, 'gm'), () => `a=${key}:${value}`), bare);
+  const [session, first, ...others] = renewed.split(/^(?=m=)/m);
+  return [session, first + candidates, ...others].join('');
 }
 
 const sleep = (ms, signal) =>
@@ -218,14 +236,28 @@ class Session extends EventTarget {
   #lost(pc, signal) {
     return new Promise((resolve, reject) => {
       let words = 'No media came through. Is UDP to the server open?';
-      let disconnected;
+      let timers = [];
       const ended = () => resolve(new Problem(0, words));
       this._leave = resolve;
+      const restart = async () => {
+        const problem = await this.#restart(pc).then(() => null, Problem.of);
+        // Without an answer the network may still come back; with a refusal a new session is the only way.
+        if (problem?.status) ended();
+        if (problem || signal.aborted) return;
+        if (pc.connectionState !== 'connected') arm([ended, DISCONNECTED_MS]);
+      };
+      const arm = (...alarms) => {
+        timers.forEach(clearTimeout);
+        timers = alarms.map(([act, ms]) => setTimeout(act, ms));
+      };
       const changed = () => {
-        clearTimeout(disconnected);
-        if (pc.connectionState === 'connected') words = 'The connection was lost.';
-        if (pc.connectionState === 'failed') ended();
-        if (pc.connectionState === 'disconnected') disconnected = setTimeout(ended, DISCONNECTED_MS);
+        const state = pc.connectionState;
+        if (state === 'connected') {
+          words = 'The connection was lost.';
+          arm();
+        }
+        if (state === 'disconnected') arm([restart, RESTART_MS], [ended, DISCONNECTED_MS]);
+        if (state === 'failed') ended();
         this._connectionChanged(pc);
       };
       pc.addEventListener('connectionstatechange', changed, { signal });
@@ -235,10 +267,22 @@ class Session extends EventTarget {
       const poll = setInterval(() => this._flowing || this.#ask().catch(resolve), POLL_MS);
       signal.addEventListener('abort', () => {
         [tick, poll].forEach(clearInterval);
-        clearTimeout(disconnected);
+        arm();
         ended();
       });
     });
+  }
+
+  // New paths for the same session: the picture goes on without another join.
+  async #restart(pc) {
+    const offer = await pc.createOffer({ iceRestart: true });
+    await pc.setLocalDescription(offer);
+    const response = await request(this.#location, this.token, {
+      method: 'PATCH',
+      headers: { 'Content-Type': 'application/trickle-ice-sdpfrag', 'If-Match': '*' },
+      body: restartFragment(pc.localDescription.sdp),
+    });
+    await pc.setRemoteDescription({ type: 'answer', sdp: restarted(pc.currentRemoteDescription.sdp, await response.text()) });
   }
 
   async #tick(pc) {
