@@ -2,7 +2,6 @@
 //! process that only talks.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-#[allow(dead_code, reason = "shared with tests that need more of it")]
 mod support;
 
 use nix::sys::signal::Signal;
@@ -254,6 +253,21 @@ fn an_event_stream_outlives_the_time_of_a_request() {
     assert!(refused.problem(503).contains("--http-connections"), "room is left for other requests");
     drop(others);
     eventually("there is room again", || server.metric("uringcast_event_streams") == Some(1.0));
+}
+
+#[test]
+fn while_media_is_away_a_browser_is_not_turned_away_for_good() {
+    let server = Server::start("away", &[]);
+    let stream = subscribed(&server, &watch(&server), "");
+    let mut source = EventSource::open(&server, &stream, "");
+    server.media.hang_up();
+    while source.next().is_some() {}
+    let mut answers = Vec::new();
+    eventually("media is back, without the session", || {
+        answers.push(server.get(&stream).status);
+        answers.ends_with(&[404])
+    });
+    assert!(answers[..answers.len() - 1].iter().all(|status| *status == 200), "{answers:?}");
 }
 
 #[test]

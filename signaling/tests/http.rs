@@ -1,7 +1,6 @@
 //! The HTTP face of the real binary, beside a media process that only talks.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-#[allow(dead_code, reason = "shared with tests that need more of it")]
 mod support;
 
 use nix::sys::signal::Signal;

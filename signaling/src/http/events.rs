@@ -8,10 +8,11 @@
 
 use super::body::Body;
 use super::limits::read_text;
-use super::narrator::{self, Narrator};
+use super::narrator::{self, Narrator, PRELUDE};
 use super::offer::{ACCEPT_POST, base, internal, is_content_type, location, random_bytes};
 use super::problem::Problem;
 use super::{App, Peer, Response, empty};
+use crate::media::CreateFailure;
 use crate::registry::{EventKind, EventSet, EventsId, SubscribeError, UrlId};
 use hyper::body::Incoming;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
@@ -135,7 +136,12 @@ fn read(
         let detail = "The server has as many event streams as its --http-connections allow. The video goes on without.";
         return Some(Err(Problem::unavailable(detail)));
     };
-    let listening = app.media.registry().listen(url, id)?;
+    let listening = app.media.registry().listen(url, id);
+    let Some(listening) = listening else {
+        // While media is away nobody knows which sessions live. A browser comes back to a stream that ends, not to an error.
+        let away = matches!(app.media.ready(), Err(CreateFailure::Unavailable));
+        return away.then(|| Ok(event_stream(PRELUDE.to_owned().into())));
+    };
     let endpoint = base(app, peer, head).map(|base| format!("{base}/{}/whep", listening.name));
     let narrator = Narrator::new(id.wanted, &listening, head.headers.contains_key(LAST_EVENT_ID));
     let (sender, parts) = mpsc::channel(PARTS_AHEAD);
@@ -143,12 +149,16 @@ fn read(
     let telling =
         narrator::narrate(narrator, listening, sender, app.leaving.clone(), farewell, app.metrics.clone());
     tokio::spawn(telling);
-    let mut response = Response::new(Body::events(parts, place));
+    Some(Ok(event_stream(Body::events(parts, place))))
+}
+
+fn event_stream(body: Body) -> Response {
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
-    Some(Ok(response))
+    response
 }
 
 impl From<SubscribeError> for Problem {

@@ -135,7 +135,7 @@ impl Activity {
     pub fn begin(&self) -> InFlight<'_> {
         let mut state = self.lock();
         state.requests += 1;
-        state.deadline = Instant::now() + self.limits.timeout + HANDLING;
+        state.deadline = state.deadline.max(Instant::now() + self.limits.timeout + HANDLING);
         InFlight(self)
     }
 

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 /// The first words: how long a browser waits before it reads a broken stream again.
-const PRELUDE: &str = "retry: 2000\n\n";
+pub const PRELUDE: &str = "retry: 2000\n\n";
 /// A comment, which readers skip. Proxies close connections that carry nothing for a minute.
 const KEEP_ALIVE: &str = ":\n\n";
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);

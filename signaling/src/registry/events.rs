@@ -244,6 +244,13 @@ impl Registry {
         }
     }
 
+    /// Tells those who watch the stream of `id`, if it is something that they must hear at once.
+    pub(super) fn tell(&mut self, id: SessionId) {
+        if let Some(stream) = self.stream_of(id) {
+            stream.tell();
+        }
+    }
+
     fn viewer(&self, url: UrlId) -> Option<SessionId> {
         let session = *self.urls.get(&url)?;
         self.sessions.get(&session).filter(|session| session.role == Role::Viewer).map(|_| session)

@@ -6,6 +6,7 @@
 
 mod blob;
 mod events;
+mod layers;
 mod name;
 mod placement;
 mod stream;
@@ -14,12 +15,13 @@ mod tests;
 
 pub use blob::{Blob, UrlId};
 pub use events::{EventKind, EventSet, EventsId, Listening, Scene, SubscribeError};
+pub use layers::SelectError;
 pub use name::{NameError, StreamName};
 
 use crate::auth::Credential;
 use events::Subscriptions;
 use placement::Worker;
-use sfu::control::protocol::{Layer, LayerChoice, SessionId, SessionInfo, WorkerIndex, WorkerLoad};
+use sfu::control::protocol::{SessionId, SessionInfo, WorkerIndex, WorkerLoad};
 use sfu::core::codec::{Codec, MediaKind};
 use sfu::core::plan::{Epoch, Role, SessionPlan, StreamId};
 use std::collections::HashMap;
@@ -49,22 +51,6 @@ pub enum Refusal {
     Saturated,
     #[error("The session's facts do not fit into its plan. Use a shorter stream name.")]
     Blob,
-}
-
-/// Why a viewer cannot choose a layer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "each variant is its message")]
-pub enum SelectError {
-    #[error("There is no such session; it may have ended. POST an offer to the endpoint for a new one.")]
-    NoSession,
-    #[error("This session plays no video, so it has no layers to choose from.")]
-    NoVideo,
-    #[error(
-        "The stream has one layer, which has no rid. Choose none, or wait for a `layers` event that lists some."
-    )]
-    OneLayer,
-    #[error("The stream has no layer of this rid. Choose one of: {0}.")]
-    Unknown(String),
 }
 
 /// Who wants in.
@@ -228,7 +214,7 @@ impl Registry {
                     arriving: info.codecs,
                     planned: codecs_of(&plan),
                     layers: info.layers,
-                    rids: rids_of(&plan),
+                    rids: layers::rids_of(&plan),
                 });
                 stream.tell();
             }
@@ -307,41 +293,9 @@ impl Registry {
         self.tell(id);
     }
 
-    /// A simulcast publisher's layers, as they are now.
-    pub fn layers(&mut self, id: SessionId, layers: Vec<Layer>) {
-        if let Some(publisher) = self.publisher(id) {
-            publisher.layers = layers;
-        }
-        self.tell(id);
-    }
-
-    fn tell(&mut self, id: SessionId) {
-        if let Some(stream) = self.stream_of(id) {
-            stream.tell();
-        }
-    }
-
     /// Whether somebody publishes under this name.
     pub fn is_live(&self, name: &StreamName, now: u64) -> bool {
         self.streams.get(name).is_some_and(|stream| stream.live(now).is_some())
-    }
-
-    /// The session whose viewer may choose this, and the index of its video m-section.
-    ///
-    /// # Errors
-    /// It may not; the words name the cure.
-    pub fn may_select(&self, url: UrlId, choice: &LayerChoice) -> Result<(SessionId, usize), SelectError> {
-        let id = *self.urls.get(&url).ok_or(SelectError::NoSession)?;
-        let session = self.sessions.get(&id).ok_or(SelectError::NoSession)?;
-        let video = session.video_line.filter(|_| session.role == Role::Viewer);
-        let found = (id, video.ok_or(SelectError::NoVideo)?);
-        let Some(rid) = &choice.rid else { return Ok(found) };
-        let rids = self.streams.get(&session.blob.name).map_or(&[][..], Stream::rids);
-        match rids.is_empty() {
-            true => Err(SelectError::OneLayer),
-            false if rids.contains(rid) => Ok(found),
-            false => Err(SelectError::Unknown(rids.join(", "))),
-        }
     }
 
     /// A session is gone; what it was.
@@ -456,10 +410,6 @@ impl Registry {
 
 fn codecs_of(plan: &SessionPlan) -> Vec<Codec> {
     plan.sections.iter().flat_map(|section| section.payloads.iter().map(|payload| payload.codec)).collect()
-}
-
-fn rids_of(plan: &SessionPlan) -> Vec<String> {
-    plan.sections.iter().flat_map(|section| section.rids.iter().cloned()).collect()
 }
 
 /// The epoch of a plan that is not admitted yet.

@@ -1,4 +1,5 @@
 //! A media process that only talks, a server beside it, and a client that sends exactly the bytes it is given.
+#![allow(dead_code, reason = "each test file uses its own part")]
 
 use sfu::control::protocol::{
     CreateError, Created, Event, Hello, LOAD_INTERVAL_MS, LayerChoice, PROTOCOL_VERSION, Request, SessionId,
