@@ -93,14 +93,16 @@ function restartFragment(sdp) {
   return [ufrag, pwd, `m=${kind} 9 UDP/TLS/RTP/SAVPF 0`, `a=mid:${mid}`, ''].join('\r\n');
 }
 
-/** An answer with the credentials and candidates of a restart's reply in place of its own. */
+/**
+ * An answer with the credentials of a restart's reply in place of its own. Its candidates stay beside those of the reply: the
+ * server is where it was, and some clients understand one candidate there, so servers may send no more.
+ */
 function restarted(answer, reply) {
   const credentials = ['ice-ufrag', 'ice-pwd'].map((key) => [key, reply.match(new RegExp(`^a=${key}:(.*)$`, 'm'))[1]]);
-  const candidates = [...reply.matchAll(/^a=candidate:.*$/gm)].map(([line]) => `${line}\r\n`).join('');
-  const bare = answer.replace(/^a=(candidate:.*|end-of-candidates)\r\n/gm, '');
-  const renewed = credentials.reduce((sdp, [key, value]) => sdp.replace(new RegExp(`^a=${key}:.*$`, 'gm'), () => `a=${key}:${value}`), bare);
+  const candidates = [...reply.matchAll(/^a=candidate:.*$/gm)].map(([line]) => `${line}\r\n`);
+  const renewed = credentials.reduce((sdp, [key, value]) => sdp.replace(new RegExp(`^a=${key}:.*$`, 'gm'), `a=${key}:${value}`), answer);
   const [session, first, ...others] = renewed.split(/^(?=m=)/m);
-  return [session, first + candidates, ...others].join('');
+  return [session, first, ...candidates.filter((line) => !answer.includes(line)), ...others].join('');
 }
 
 const sleep = (ms, signal) =>
@@ -118,6 +120,7 @@ class Session extends EventTarget {
   /** The RTCPeerConnection of the present session, or null. */
   connection = null;
   #location = null;
+  #answer = null;
   #stop = null;
   #seen = { units: 0, at: -Infinity };
   #before = { bytes: 0, at: 0 };
@@ -221,7 +224,8 @@ class Session extends EventTarget {
       const url = new URL(response.headers.get('Location'), response.url).href;
       if (signal.aborted) return void this.#remove(url);
       this.#location = url;
-      await pc.setRemoteDescription({ type: 'answer', sdp: this._answer(await response.text()) });
+      this.#answer = this._answer(await response.text());
+      await pc.setRemoteDescription({ type: 'answer', sdp: this.#answer });
       const lost = new AbortController();
       signal.addEventListener('abort', () => lost.abort(), { signal: lost.signal });
       this._joined(response, lost.signal);
@@ -282,7 +286,8 @@ class Session extends EventTarget {
       headers: { 'Content-Type': 'application/trickle-ice-sdpfrag', 'If-Match': '*' },
       body: restartFragment(pc.localDescription.sdp),
     });
-    await pc.setRemoteDescription({ type: 'answer', sdp: restarted(pc.currentRemoteDescription.sdp, await response.text()) });
+    this.#answer = restarted(this.#answer, await response.text());
+    await pc.setRemoteDescription({ type: 'answer', sdp: this.#answer });
   }
 
   async #tick(pc) {
