@@ -1,5 +1,5 @@
 use super::*;
-use sfu::control::protocol::PUBLISHER_SILENT_SECONDS;
+use sfu::control::protocol::{Layer, LayerChoice, PUBLISHER_SILENT_SECONDS};
 use sfu::core::codec::H264Profile;
 use sfu::core::plan::{
     DtlsRole, Feedback, MediaSection, Payload, PayloadType, RemoteTransport, Ssrc, SsrcPair,
