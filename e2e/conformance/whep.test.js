@@ -215,11 +215,12 @@ describe('trickle ICE and ICE restarts', () => {
   test('§4.5.1 a PATCH for another ICE session is refused with 412', async (t) => {
     const session = await target.open(t, PLAY);
     if (!session.etag) return t.skip('no entity tags');
-    const answer = await session.patch(fragment(PLAY, [CANDIDATE]), { 'If-Match': '"of another session"' });
+    const answer = await session.patch(fragment(PLAY, [CANDIDATE], freshCredentials()), { 'If-Match': '"of another session"' });
     assert.equal(answer.status, 412, answer.what);
   });
 
-  test('§4.5.1 a PATCH without If-Match is refused with 428, or forgiven as players need it', async (t) => {
+  // Servers may be lenient with candidates for the very ICE session that lives: the reference player has no If-Match.
+  test('§4.5.1 candidates whose If-Match is missing are refused with 428, or forgiven', async (t) => {
     const session = await target.open(t, PLAY);
     const answer = await session.patch(fragment(PLAY, [CANDIDATE]), {});
     assert.ok([204, 428].includes(answer.status), answer.what);
