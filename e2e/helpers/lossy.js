@@ -22,6 +22,8 @@ export class LossyPath {
   passed = 0;
   #sockets = [];
   #ports = {};
+  #known = new Set();
+  #severed = new Set();
 
   /** Relays to each of the server's media ports; `loss` is a share of 1. */
   static async open(server, loss, seed = 1) {
@@ -44,6 +46,8 @@ export class LossyPath {
     const clients = new Map();
     front.on('message', async (datagram, { address, port: from }) => {
       const client = `${address}:${from}`;
+      if (this.#severed.has(client)) return;
+      this.#known.add(client);
       if (!clients.has(client)) clients.set(client, this.#client(front, address, from, loses));
       (await clients.get(client)).send(datagram, port, ADDRESS);
     });
@@ -53,6 +57,7 @@ export class LossyPath {
   async #client(front, address, port, loses) {
     const back = await this.#bind();
     back.on('message', (datagram) => {
+      if (this.#severed.has(`${address}:${port}`)) return;
       if (isRtp(datagram) && loses()) {
         this.lost += 1;
         return;
@@ -77,6 +82,11 @@ export class LossyPath {
         return native.call(this, { type, sdp: lines.join('\\r\\n') });
       };
     }`;
+  }
+
+  /** As when a client's network is gone: nothing leaves from the ports that it has now, and nothing gets there. */
+  sever() {
+    this.#known.forEach((client) => this.#severed.add(client));
   }
 
   close() {

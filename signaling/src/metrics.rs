@@ -3,7 +3,7 @@
 use crate::registry::Counts;
 use prometheus::core::Collector;
 use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
-use prometheus::{Encoder, Histogram, HistogramOpts, IntCounterVec, Opts, TextEncoder};
+use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, TextEncoder};
 use sfu::control::protocol::EndReason;
 use sfu::core::plan::Role;
 use sfu::stats::{DropReason, HistogramSnapshot, JoinPhase, WorkerSnapshot};
@@ -80,6 +80,11 @@ const HTTP_REFUSED: Family = counter(
     "HTTP connections that the server closed: evicted (too many; the oldest without a request in progress goes), \
      refused (too many; each had a request in progress), timeout (a handshake or request took too long, or none came).",
 );
+const EVENT_STREAMS: Family = gauge("uringcast_event_streams", "Open event streams of viewers.");
+const EVENTS_SKIPPED: Family = counter(
+    "uringcast_events_skipped_total",
+    "States of a stream that viewers were not told, because they read slower than it changed.",
+);
 const SESSIONS_ENDED: Family =
     counter("uringcast_sessions_ended_total", "Sessions that ended, by role and reason.");
 
@@ -112,6 +117,8 @@ pub struct Metrics {
     http_requests: IntCounterVec,
     connections_closed: IntCounterVec,
     sessions_ended: IntCounterVec,
+    event_streams: IntGauge,
+    events_skipped: IntCounter,
     answer: Histogram,
     media: Mutex<MediaReport>,
 }
@@ -138,6 +145,8 @@ impl Metrics {
             http_requests: vector(HTTP_REQUESTS, &["route", "code"])?,
             connections_closed: vector(HTTP_REFUSED, &["reason"])?,
             sessions_ended: vector(SESSIONS_ENDED, &["role", "reason"])?,
+            event_streams: IntGauge::new(EVENT_STREAMS.name, EVENT_STREAMS.help)?,
+            events_skipped: IntCounter::new(EVENTS_SKIPPED.name, EVENTS_SKIPPED.help)?,
             answer: Histogram::with_opts(answer)?,
             media: Mutex::default(),
         })
@@ -157,6 +166,16 @@ impl Metrics {
     pub fn session_ended(&self, role: Option<Role>, reason: EndReason) {
         let role = role.map_or("unknown", role_label);
         self.sessions_ended.with_label_values(&[role, reason.label()]).inc();
+    }
+
+    /// A viewer was not told so many states of its stream.
+    pub fn events_skipped(&self, states: u64) {
+        self.events_skipped.inc_by(states);
+    }
+
+    /// An event stream begins (1) or ends (-1).
+    pub fn event_stream(&self, change: i64) {
+        self.event_streams.add(change);
     }
 
     /// An offer was answered with 201.
@@ -200,6 +219,8 @@ impl Metrics {
         families.extend(self.http_requests.collect());
         families.extend(self.connections_closed.collect());
         families.extend(self.sessions_ended.collect());
+        families.extend(self.event_streams.collect());
+        families.extend(self.events_skipped.collect());
         families.retain(|family| !family.get_metric().is_empty());
         let mut text = Vec::new();
         TextEncoder::new().encode(&families, &mut text)?;

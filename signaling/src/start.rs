@@ -5,6 +5,7 @@ use crate::auth::token::ApiToken;
 use crate::config::{self, Config, ConfigError, Mode};
 use crate::error::StartError;
 use crate::first_screen;
+use crate::http::limits::event_streams_max;
 use crate::http::server::{self, Listener};
 use crate::http::tls::Tls;
 use crate::http::{App, Audience};
@@ -18,10 +19,15 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Semaphore;
 
 /// Listeners, the control socket, the log, files that are read, and room.
 const DESCRIPTORS_BESIDE_CONNECTIONS: usize = 32;
+
+/// At shutdown those who listen to events get this long to take the last one.
+const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Runs signaling until a signal ends it.
 ///
@@ -55,16 +61,34 @@ async fn live(config: Config, mode: Mode, log: LogControl) -> Result<(), StartEr
     let first = supervisor.first().await?;
     let addresses: Vec<SocketAddr> = listeners.iter().filter_map(Listener::address).collect();
     first_screen::print(&config, &addresses, first.as_ref().map(|(_, hello)| hello.workers.as_slice()));
-    let app = Arc::new(App { access: Access::new(token, config.open), config, media, metrics });
+    let (leave, leaving) = shutdown::channel();
+    let app = Arc::new(App {
+        access: Access::new(token, config.open),
+        events: Arc::new(Semaphore::new(event_streams_max(config.limits))),
+        leaving,
+        ends_sessions: mode == Mode::Serve,
+        config,
+        media,
+        metrics,
+    });
     let supervising = tokio::spawn(supervisor.run(first));
     let serving = tokio::spawn(server::serve(app.clone(), listeners, shutdown));
     tell_service_manager();
     signals.until_end(|| reload(&app, tls.as_deref(), &log)).await;
     tracing::info!("shutting down");
+    leave.stop();
+    say_goodbye(&app).await;
     stop.stop();
     let _ = serving.await;
     let _ = supervising.await;
     Ok(())
+}
+
+/// Waits until every event stream has ended with its last words: viewers that are told to come again before their sessions
+/// end do so at once.
+async fn say_goodbye(app: &App) {
+    let all = u32::try_from(event_streams_max(app.config.limits)).unwrap_or(u32::MAX);
+    let _ = tokio::time::timeout(GOODBYE_TIMEOUT, app.events.acquire_many(all)).await;
 }
 
 struct Signals {

@@ -238,6 +238,57 @@ fn sigterm_ends_both_and_says_so_with_code_0() {
     eventually("media is gone too", || place.media_pids().is_empty());
 }
 
+impl Place {
+    /// The path of an event stream of this session, of all events.
+    fn subscribe(&self, session: &str) -> String {
+        let (status, text) = self.ask("POST", &format!("{session}/sse"), "");
+        assert_eq!(status, 201, "{text}");
+        let location = text.lines().find_map(|line| line.strip_prefix("location: ")).unwrap();
+        location[location.find("/session/").unwrap()..].to_owned()
+    }
+
+    fn event_streams(&self, count: u32) -> bool {
+        self.ask("GET", "/metrics", "").1.contains(&format!("\nuringcast_event_streams {count}\n"))
+    }
+}
+
+#[test]
+fn before_their_sessions_end_viewers_are_told_where_to_come_again() {
+    let place = Place::new("farewell");
+    let mut server = place.start("serve");
+    eventually("ready", || place.is_ready());
+    let stream = place.subscribe(&place.watch());
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| place.ask("GET", &stream, "").1);
+        eventually("somebody listens", || place.event_streams(1));
+        server.signal(Signal::SIGTERM);
+        let told = reader.join().unwrap();
+        let endpoint = format!("http://127.0.0.1:{}/demo/whep", place.http);
+        assert!(told.contains(&format!("event: reconnect\ndata: {{\"url\":\"{endpoint}\"}}\n\n")), "{told}");
+    });
+    assert_eq!(server.exit_code(), Some(0));
+}
+
+#[test]
+fn an_event_stream_goes_on_at_its_url_when_signaling_was_killed() {
+    let place = Place::new("listen-on");
+    let mut first = place.start("serve");
+    eventually("ready", || place.is_ready());
+    let session = place.watch();
+    let stream = place.subscribe(&session);
+    first.signal(Signal::SIGKILL);
+    first.exit_code();
+    let _second = place.start("serve");
+    eventually("ready again", || place.is_ready());
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| place.ask("GET", &stream, "").1);
+        eventually("it is read again", || place.event_streams(1));
+        assert_eq!(place.ask("DELETE", &session, "").0, 200);
+        let told = reader.join().unwrap();
+        assert!(told.contains("event: viewercount\ndata: {\"viewercount\":1}\n\n"), "{told}");
+    });
+}
+
 #[test]
 fn what_cannot_start_says_so_with_code_1() {
     let taken = Place::new("taken");

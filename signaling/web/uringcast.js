@@ -6,16 +6,22 @@
 //   viewer.start();
 //
 // Both classes are EventTargets that fire `change` whenever `state` or `error` does, and both come back by
-// themselves after a lost network or a restarted server.
+// themselves after a lost network or a restarted server. A Viewer also fires `active`, `inactive`, `layers`, `viewercount`
+// and `reconnect` when the server says so (WHEP's server-sent events); what it said is in the event's `detail`.
 
 const POLL_MS = 2000; // asks whether the session still exists, only while no media flows
 const TICK_MS = 300; // looks at the statistics for new frames
 const SILENT_MS = 1500; // no frame and no sound for so long: the publisher is gone
+const RESTART_MS = 1000; // a network that is gone for so long may be another one: ICE is restarted
 const DISCONNECTED_MS = 4000; // ICE rarely recovers after this; a new session is quicker
 const CODEC_RETRY_MS = 5000; // the publisher may come back with a codec that plays here
 const BACKOFF_MS = [500, 1000, 2000, 4000, 8000];
 const START_KBPS = 1500; // what the publisher's encoder begins with; congestion control takes it from there
 const SETTLED_MS = 10000; // a session that lasted so long starts the back-off anew
+const EVENTS = ['active', 'inactive', 'layers', 'viewercount', 'reconnect'];
+// Browsers open six HTTP/1.1 connections to a host, for all tabs together, and an event stream takes one for good. Over
+// HTTPS there is HTTP/2, where it takes none.
+const PLAIN_STREAMS_MAX = 2;
 
 // What a status means when the server gave no words of its own.
 const WORDS = {
@@ -74,6 +80,31 @@ async function request(url, token, options) {
   return response;
 }
 
+/** The URLs of a 201's WHEP extensions by the last word of their names: `{layer, 'server-sent-events'}`. */
+function extensions(response) {
+  const links = (response.headers.get('Link') ?? '').matchAll(/<([^>]+)>[^<]*?rel="?urn:ietf:params:whep:ext:core:([\w-]+)/g);
+  return Object.fromEntries([...links].map(([, url, name]) => [name, new URL(url, response.url).href]));
+}
+
+/** The body of an ICE restart: the new credentials of an offer, for its first m-section (RFC 9725 §4.3.3). */
+function restartFragment(sdp) {
+  const [kind, mid] = [/^m=(\w+)/m, /^a=mid:(.*)$/m].map((line) => sdp.match(line)[1]);
+  const [ufrag, pwd] = ['ice-ufrag', 'ice-pwd'].map((key) => sdp.match(new RegExp(`^a=${key}:.*$`, 'm'))[0]);
+  return [ufrag, pwd, `m=${kind} 9 UDP/TLS/RTP/SAVPF 0`, `a=mid:${mid}`, ''].join('\r\n');
+}
+
+/**
+ * An answer with the credentials of a restart's reply in place of its own. Its candidates stay beside those of the reply: the
+ * server is where it was, and some clients understand one candidate there, so servers may send no more.
+ */
+function restarted(answer, reply) {
+  const credentials = ['ice-ufrag', 'ice-pwd'].map((key) => [key, reply.match(new RegExp(`^a=${key}:(.*)$`, 'm'))[1]]);
+  const candidates = [...reply.matchAll(/^a=candidate:.*$/gm)].map(([line]) => `${line}\r\n`);
+  const renewed = credentials.reduce((sdp, [key, value]) => sdp.replace(new RegExp(`^a=${key}:.*$`, 'gm'), `a=${key}:${value}`), answer);
+  const [session, first, ...others] = renewed.split(/^(?=m=)/m);
+  return [session, first, ...candidates.filter((line) => !answer.includes(line)), ...others].join('');
+}
+
 const sleep = (ms, signal) =>
   new Promise((resolve) => {
     const timer = setTimeout(resolve, ms);
@@ -89,6 +120,7 @@ class Session extends EventTarget {
   /** The RTCPeerConnection of the present session, or null. */
   connection = null;
   #location = null;
+  #answer = null;
   #stop = null;
   #seen = { units: 0, at: -Infinity };
   #before = { bytes: 0, at: 0 };
@@ -150,7 +182,8 @@ class Session extends EventTarget {
     return performance.now() - this.#seen.at < SILENT_MS;
   }
 
-  // For subclasses to change: the offer before it is sent, the answer before it is used, what to do every TICK_MS.
+  // For subclasses to change: the offer before it is sent, the answer before it is used, what to do with the 201 until
+  // `signal` aborts, what to do every TICK_MS.
   _offer(sdp) {
     return sdp;
   }
@@ -159,7 +192,12 @@ class Session extends EventTarget {
     return sdp;
   }
 
+  _joined() {}
+
   _ticked() {}
+
+  // Ends the present session with this Problem; #session replaces it.
+  _leave() {}
 
   _set(state, error = null) {
     if (state === this.state && error === this.error) return;
@@ -186,9 +224,11 @@ class Session extends EventTarget {
       const url = new URL(response.headers.get('Location'), response.url).href;
       if (signal.aborted) return void this.#remove(url);
       this.#location = url;
-      await pc.setRemoteDescription({ type: 'answer', sdp: this._answer(await response.text()) });
+      this.#answer = this._answer(await response.text());
+      await pc.setRemoteDescription({ type: 'answer', sdp: this.#answer });
       const lost = new AbortController();
       signal.addEventListener('abort', () => lost.abort(), { signal: lost.signal });
+      this._joined(response, lost.signal);
       return await this.#lost(pc, lost.signal).finally(() => lost.abort());
     } finally {
       pc.close();
@@ -200,13 +240,28 @@ class Session extends EventTarget {
   #lost(pc, signal) {
     return new Promise((resolve, reject) => {
       let words = 'No media came through. Is UDP to the server open?';
-      let disconnected;
+      let timers = [];
       const ended = () => resolve(new Problem(0, words));
+      this._leave = resolve;
+      const restart = async () => {
+        const problem = await this.#restart(pc).then(() => null, Problem.of);
+        // Without an answer the network may still come back; with a refusal a new session is the only way.
+        if (problem?.status) ended();
+        if (problem || signal.aborted) return;
+        if (pc.connectionState !== 'connected') arm([ended, DISCONNECTED_MS]);
+      };
+      const arm = (...alarms) => {
+        timers.forEach(clearTimeout);
+        timers = alarms.map(([act, ms]) => setTimeout(act, ms));
+      };
       const changed = () => {
-        clearTimeout(disconnected);
-        if (pc.connectionState === 'connected') words = 'The connection was lost.';
-        if (pc.connectionState === 'failed') ended();
-        if (pc.connectionState === 'disconnected') disconnected = setTimeout(ended, DISCONNECTED_MS);
+        const state = pc.connectionState;
+        if (state === 'connected') {
+          words = 'The connection was lost.';
+          arm();
+        }
+        if (state === 'disconnected') arm([restart, RESTART_MS], [ended, DISCONNECTED_MS]);
+        if (state === 'failed') ended();
         this._connectionChanged(pc);
       };
       pc.addEventListener('connectionstatechange', changed, { signal });
@@ -216,10 +271,23 @@ class Session extends EventTarget {
       const poll = setInterval(() => this._flowing || this.#ask().catch(resolve), POLL_MS);
       signal.addEventListener('abort', () => {
         [tick, poll].forEach(clearInterval);
-        clearTimeout(disconnected);
+        arm();
         ended();
       });
     });
+  }
+
+  // New paths for the same session: the picture goes on without another join.
+  async #restart(pc) {
+    const offer = await pc.createOffer({ iceRestart: true });
+    await pc.setLocalDescription(offer);
+    const response = await request(this.#location, this.token, {
+      method: 'PATCH',
+      headers: { 'Content-Type': 'application/trickle-ice-sdpfrag', 'If-Match': '*' },
+      body: restartFragment(pc.localDescription.sdp),
+    });
+    this.#answer = restarted(this.#answer, await response.text());
+    await pc.setRemoteDescription({ type: 'answer', sdp: this.#answer });
   }
 
   async #tick(pc) {
@@ -337,7 +405,16 @@ function only(codec) {
 
 /** Receives a stream by WHEP and plays it in a video element. */
 export class Viewer extends Session {
+  static #plainStreams = 0;
   _rtpType = 'inbound-rtp';
+  /** How many watch, or null while the server has not said. */
+  viewers = null;
+  /** Whether somebody publishes, or null while the server has not said. */
+  active = null;
+  /** The publisher's simulcast layers `{rid, bitrate, width, height}`, the largest first; empty if there are none to choose from. */
+  layers = [];
+  #layerUrl = null;
+  #choice = null;
 
   /**
    * @param {object} options
@@ -350,6 +427,70 @@ export class Viewer extends Session {
     this.video = video;
     /** What arrives: a MediaStream that gains its tracks when their first packets come. */
     this.stream = new MediaStream();
+  }
+
+  /**
+   * Chooses what to be sent of a simulcast stream: `{rid}` of one of `layers`, or no more than `{maxWidth, maxHeight}`;
+   * nothing to leave it to the server. Holds for later sessions too. Throws a Problem if the server refuses.
+   */
+  async selectLayer(choice = null) {
+    this.#choice = choice;
+    if (!this.#layerUrl) return;
+    const body = JSON.stringify(choice ?? {});
+    await request(this.#layerUrl, this.token, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body });
+  }
+
+  _joined(response, signal) {
+    const { layer = null, 'server-sent-events': events } = extensions(response);
+    this.#layerUrl = layer;
+    if (this.#choice) this.selectLayer(this.#choice).catch(() => {}); // the layers may be others now
+    if (events) this.#subscribe(events, signal).catch(() => {}); // the picture comes without
+    signal.addEventListener('abort', () => this.#forget());
+  }
+
+  #forget() {
+    this.#layerUrl = null;
+    Object.assign(this, { viewers: null, active: null, layers: [] });
+  }
+
+  async #subscribe(url, signal) {
+    if (url.startsWith('http:')) {
+      if (Viewer.#plainStreams >= PLAIN_STREAMS_MAX) return;
+      Viewer.#plainStreams += 1;
+      signal.addEventListener('abort', () => (Viewer.#plainStreams -= 1));
+    }
+    const headers = { 'Content-Type': 'application/json' };
+    const response = await request(url, this.token, { method: 'POST', headers, body: JSON.stringify(EVENTS) });
+    this.#listen(new URL(response.headers.get('Location'), response.url), signal);
+  }
+
+  // Tabs that nobody sees do not listen.
+  #listen(url, signal) {
+    let source = null;
+    const listen = () => {
+      source?.close();
+      if (signal.aborted || document.hidden) return;
+      source = new EventSource(url);
+      for (const name of EVENTS) source.addEventListener(name, ({ data }) => this.#told(name, JSON.parse(data)));
+    };
+    document.addEventListener('visibilitychange', listen, { signal });
+    signal.addEventListener('abort', listen);
+    listen();
+  }
+
+  #told(name, detail) {
+    if (name === 'active' || name === 'inactive') this.active = name === 'active';
+    if (name === 'viewercount') this.viewers = detail.viewercount;
+    if (name === 'layers') this.layers = (Object.values(detail)[0] ?? []).toSorted((a, b) => (b.height ?? 0) - (a.height ?? 0));
+    this.dispatchEvent(new CustomEvent(name, { detail }));
+    if (name === 'reconnect') this.#reconnect(detail);
+  }
+
+  // A token is for the server that it was meant for.
+  #reconnect({ url }) {
+    const next = new URL(url ?? this.url, this.url);
+    if (!this.token || next.origin === new URL(this.url).origin) this.url = next.href;
+    this._leave(new Problem(0, 'The server asked to connect anew.'));
   }
 
   _prepare(pc) {

@@ -212,6 +212,8 @@ impl Control {
             Request::RestartIce { request, session, remote, blob } => {
                 self.restart_ice(connection, request, session, (remote, blob));
             }
+            // Every viewer is sent the first layer.
+            Request::SelectLayer { .. } => {}
             Request::Stats => self.ask_workers(Purpose::Stats),
             Request::Shutdown => self.shut_down(),
         }
@@ -283,8 +285,14 @@ impl Control {
                 if let Ok(created) = &result {
                     let session = created.session;
                     let silent = false;
-                    let info =
-                        SessionInfo { session, plan: pending.plan, connected: false, silent, codecs: vec![] };
+                    let info = SessionInfo {
+                        session,
+                        plan: pending.plan,
+                        connected: false,
+                        silent,
+                        codecs: vec![],
+                        layers: vec![],
+                    };
                     self.sessions.insert(session, info);
                 }
                 if self.connection.as_ref().is_some_and(|connection| connection.id == pending.connection) {

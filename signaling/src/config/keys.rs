@@ -27,6 +27,8 @@ pub enum Kind {
     Cores,
     /// Seconds, decimals allowed.
     Seconds,
+    /// One of these words, written with `|` between them.
+    Word(&'static str),
 }
 
 impl Kind {
@@ -44,6 +46,7 @@ impl Kind {
             Kind::Count => "N",
             Kind::Cores => "LIST",
             Kind::Seconds => "SECONDS",
+            Kind::Word(words) => words,
         }
     }
 
@@ -62,6 +65,7 @@ impl Kind {
             Kind::Count => "a whole number from 1 up",
             Kind::Cores => "a list of CPU numbers such as 0,2-3",
             Kind::Seconds => "a number of seconds above 0, such as 10 or 0.5",
+            Kind::Word(words) => words,
         }
     }
 }
@@ -138,6 +142,12 @@ pub const KEYS: &[Key] = &[
         Kind::Flag,
         "this host only, if every listener is loopback",
         "anyone may publish to and watch any name",
+    ),
+    key(
+        "no-publisher",
+        Kind::Word("wait|refuse"),
+        "wait",
+        "a viewer whose stream nobody publishes waits in a session, or is refused with 409 and tries again",
     ),
     key("api-token", Kind::Secret, "generated once", "the token that allows everything").reloadable(),
     key("api-token-file", Kind::Path, "", "file that holds the API token").reloadable(),

@@ -63,6 +63,15 @@ pub enum OpenMode {
     Everyone,
 }
 
+/// What becomes of a viewer whose stream nobody publishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoPublisher {
+    /// It gets a session and sees the picture as soon as there is one.
+    Wait,
+    /// 409; it has to try again.
+    Refuse,
+}
+
 /// Bounds of the HTTP listeners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HttpLimits {
@@ -85,6 +94,8 @@ pub struct Config {
     pub public_url: Option<String>,
     /// Who needs no token.
     pub open: OpenMode,
+    /// What becomes of a viewer without a publisher.
+    pub no_publisher: NoPublisher,
     /// The API token.
     pub token: TokenSource,
     /// Media's addresses as written; empty means every usable one, an unspecified one every usable one of its family.

@@ -2,7 +2,7 @@
 
 use super::keys::{self, Kind};
 use super::load::Settings;
-use super::{Config, ConfigError, HttpLimits, OpenMode, TlsSource, TokenSource, interfaces};
+use super::{Config, ConfigError, HttpLimits, NoPublisher, OpenMode, TlsSource, TokenSource, interfaces};
 use sfu::config::WORKERS_MAX;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -48,6 +48,7 @@ impl<'a> Reader<'a> {
             metrics,
             open: self.open(loopback && public_url.is_none()),
             public_url,
+            no_publisher: self.one("no-publisher").unwrap_or(NoPublisher::Wait),
             token: self.token(),
             bind: self.many("bind"),
             udp_port,
@@ -255,6 +256,18 @@ impl FromStr for PublicUrl {
             return Err(());
         }
         Ok(PublicUrl(text.trim_end_matches('/').to_owned()))
+    }
+}
+
+impl FromStr for NoPublisher {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<NoPublisher, ()> {
+        match text {
+            "wait" => Ok(NoPublisher::Wait),
+            "refuse" => Ok(NoPublisher::Refuse),
+            _ => Err(()),
+        }
     }
 }
 

@@ -21,6 +21,17 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 /// A request's own time, on top of what its client needs to send it: five seconds for media to answer, and room.
 const HANDLING: Duration = Duration::from_secs(15);
 
+/// An event stream whose client has not read for so long is cut. Something is written to it four times in that time.
+pub const STALLED: Duration = Duration::from_secs(60);
+/// Event streams hold their connections for hours; a quarter of all stays free for everything else.
+const EVENT_STREAMS_SHARE: (usize, usize) = (3, 4);
+
+/// How many event streams there may be at once.
+pub fn event_streams_max(limits: HttpLimits) -> usize {
+    let (of, all) = EVENT_STREAMS_SHARE;
+    (limits.connections / all * of).max(1)
+}
+
 /// All connections, oldest first.
 pub struct Connections {
     limits: HttpLimits,
@@ -56,6 +67,9 @@ pub struct Admitted {
 
 /// A request being handled.
 pub struct InFlight<'a>(&'a Activity);
+
+/// An answer that goes on.
+pub struct Streaming(Arc<Activity>);
 
 impl Connections {
     /// None yet.
@@ -121,8 +135,22 @@ impl Activity {
     pub fn begin(&self) -> InFlight<'_> {
         let mut state = self.lock();
         state.requests += 1;
-        state.deadline = Instant::now() + self.limits.timeout + HANDLING;
+        state.deadline = state.deadline.max(Instant::now() + self.limits.timeout + HANDLING);
         InFlight(self)
+    }
+
+    /// An answer begins that goes on.
+    pub fn stream(self: &Arc<Activity>) -> Streaming {
+        self.lock().requests += 1;
+        Streaming(Arc::clone(self))
+    }
+
+    fn end(&self) {
+        let mut state = self.lock();
+        state.requests = state.requests.saturating_sub(1);
+        if state.requests == 0 {
+            state.deadline = Instant::now() + self.limits.timeout;
+        }
     }
 
     /// Resolves when the connection must go: its time is up, or its place is wanted. This bounds what hyper's own
@@ -143,11 +171,21 @@ impl Activity {
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+impl Streaming {
+    /// Its client reads.
+    pub fn goes_on(&self) {
         let mut state = self.0.lock();
-        state.requests = state.requests.saturating_sub(1);
-        if state.requests == 0 {
-            state.deadline = Instant::now() + self.0.limits.timeout;
-        }
+        state.deadline = state.deadline.max(Instant::now() + STALLED);
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 
@@ -212,6 +250,30 @@ mod tests {
         assert!(connections.admit().is_none());
         drop(request);
         assert!(connections.admit().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_goes_on_is_cut_when_its_client_stops_reading() {
+        let connections = connections(1);
+        let admitted = connections.admit().expect("connection");
+        let start = Instant::now();
+        let streaming = admitted.activity.stream();
+        for _ in 0..10 {
+            streaming.goes_on();
+            tokio::time::advance(Duration::from_secs(50)).await;
+        }
+        assert!(connections.admit().is_none(), "it is at work");
+        assert_eq!(admitted.activity.over().await, ConnectionClosed::Timeout);
+        assert_eq!(start.elapsed().as_secs(), 9 * 50 + 60);
+        drop(streaming);
+        assert!(connections.admit().is_some());
+    }
+
+    #[test]
+    fn event_streams_leave_room_for_requests() {
+        let limits = |connections| HttpLimits { connections, timeout: Duration::from_secs(10) };
+        assert_eq!(event_streams_max(limits(4096)), 3072);
+        assert_eq!(event_streams_max(limits(1)), 1);
     }
 
     #[tokio::test(start_paused = true)]

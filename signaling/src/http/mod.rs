@@ -1,10 +1,14 @@
 //! HTTP: from a request to its answer.
 
+mod body;
 mod condition;
 mod cors;
+mod events;
 mod fragment;
 mod ice_servers;
+mod layer;
 pub mod limits;
+mod narrator;
 mod offer;
 mod operator;
 mod patch;
@@ -19,12 +23,13 @@ use crate::config::Config;
 use crate::media::Media;
 use crate::metrics::Metrics;
 use crate::pages::{self, Asset};
+use crate::shutdown::Shutdown;
+use body::Body;
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
-    X_CONTENT_TYPE_OPTIONS,
+    RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use problem::Problem;
@@ -32,9 +37,10 @@ use router::{NoRoute, Route};
 use sfu::core::plan::Role;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
-/// Every answer is small and whole.
-pub type Response = hyper::Response<Full<Bytes>>;
+/// An answer.
+pub type Response = hyper::Response<Body>;
 
 /// What every handler may use.
 pub struct App {
@@ -46,6 +52,26 @@ pub struct App {
     pub media: Media,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Places of event streams, [`limits::event_streams_max`] in all.
+    pub events: Arc<Semaphore>,
+    /// Over once this process is about to end.
+    pub leaving: Shutdown,
+    /// The sessions end with this process, because their media process does.
+    pub ends_sessions: bool,
+}
+
+impl App {
+    /// New sessions are still worth their while.
+    ///
+    /// # Errors
+    /// This process is about to end. Its successor is there in a moment.
+    pub fn stays(&self) -> Result<(), Problem> {
+        if !self.leaving.is_over() {
+            return Ok(());
+        }
+        let problem = Problem::unavailable("The server is shutting down. Try again in a moment.");
+        Err(problem.with(RETRY_AFTER, HeaderValue::from_static("1")))
+    }
 }
 
 /// The two ends of a connection.
@@ -88,7 +114,7 @@ fn without_body(response: Response) -> Response {
     if let Some(length) = length {
         head.headers.insert(CONTENT_LENGTH, length);
     }
-    Response::from_parts(head, Bytes::new().into())
+    Response::from_parts(head, Body::default())
 }
 
 async fn dispatch(
@@ -110,6 +136,9 @@ async fn dispatch(
             let (role, result) = session::session(app, peer, url, request).await;
             with_cors(result, role)
         }
+        Route::Events(url) => with_cors(events::entry(app, peer, url, request).await, Role::Viewer),
+        Route::EventStream(url, id) => with_cors(events::stream(app, peer, url, id, request), Role::Viewer),
+        Route::Layer(url) => with_cors(layer::layer(app, url, request).await, Role::Viewer),
         route => readable(app, peer, audience, route, request).await.unwrap_or_else(Problem::into_response),
     }
 }
@@ -144,7 +173,11 @@ async fn readable(
         Route::Metrics => operator::metrics(app).await,
         Route::Healthz => Ok(operator::healthz()),
         Route::Readyz => operator::readyz(app),
-        Route::Endpoint(..) | Route::Session(_) => Err(Problem::not_found(NoRoute::Unknown.to_string())),
+        Route::Endpoint(..)
+        | Route::Session(_)
+        | Route::Events(_)
+        | Route::EventStream(..)
+        | Route::Layer(_) => Err(Problem::not_found(NoRoute::Unknown.to_string())),
     }
 }
 

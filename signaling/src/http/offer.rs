@@ -1,18 +1,22 @@
 //! WHIP and WHEP endpoints: an SDP offer in, a session and an SDP answer out. The two differ by [`Role`] alone.
 
+use super::events;
 use super::ice_servers;
 use super::limits::read_text;
 use super::problem::Problem;
 use super::{App, Peer, Response, empty};
 use crate::auth::open;
 use crate::candidates;
+use crate::config::NoPublisher;
 use crate::media::{Claim, CreateFailure, Ready};
 use crate::random;
 use crate::registry::{self, Admission, Candidacy, FreshIds, NameError, Refusal, StreamName, UrlId};
 use crate::sdp::{self, LocalDescription, Offer, OfferError};
 use crate::time::unix_seconds;
 use hyper::body::Incoming;
-use hyper::header::{ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION};
+use hyper::header::{
+    ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LINK, LOCATION, RETRY_AFTER,
+};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use sfu::core::plan::{Role, StreamId};
@@ -22,7 +26,8 @@ const SDP: &str = "application/sdp";
 const METHODS: &str = "OPTIONS, GET, HEAD, POST";
 /// What the session URLs take.
 pub const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
-const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
+/// What a POST may bring.
+pub const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 /// Not in RFC 9725 any more, but clients and the working group's test suite look for it.
 pub const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
@@ -40,7 +45,10 @@ pub async fn endpoint(
     let name = name?;
     match *request.method() {
         Method::POST => post(app, peer, role, name, request).await,
-        Method::GET => Ok(empty(StatusCode::NO_CONTENT)),
+        // HEAD must have the headers of GET (WHEP, "WHEP Endpoint URL Discoverability").
+        Method::GET => {
+            Ok(with_header(empty(StatusCode::NO_CONTENT), CONTENT_TYPE, HeaderValue::from_static(SDP)))
+        }
         Method::HEAD => Ok(with_header(empty(StatusCode::OK), CONTENT_TYPE, HeaderValue::from_static(SDP))),
         ref other => Err(Problem::method(other, METHODS)),
     }
@@ -78,6 +86,7 @@ async fn post(
     request: Request<Incoming>,
 ) -> Result<Response, Problem> {
     let arrived = Instant::now();
+    app.stays()?;
     let (head, body) = request.into_parts();
     let credential = app.access.media(&head, peer.remote.ip())?;
     if !is_content_type(&head.headers, SDP) {
@@ -89,6 +98,7 @@ async fn post(
     let offer = Offer::parse(&read_text(body, app.config.limits).await?)?;
     let plan = sdp::plan(&offer, role, registry::NO_STREAM, registry::NO_EPOCH, &mut random_ssrc)?;
     let ready = app.media.ready()?;
+    wait_or_refuse(app, role, &name)?;
     let candidacy = Candidacy { name, credential, plan, ids: fresh_ids()? };
     let admission = app.media.registry().admit(candidacy, unix_seconds())?;
     let claim = app.media.create(admission.clone()).await?;
@@ -98,6 +108,17 @@ async fn post(
     app.metrics.answered(arrived.elapsed());
     tracing::debug!(name = %admission.blob.name, ?role, worker = admission.worker.0, "session created");
     Ok(response)
+}
+
+/// A viewer without a publisher: by default it is let in and sees the picture as soon as there is one. Whoever would rather
+/// not hold such sessions refuses (WHEP, "Session Management": 409 with Retry-After).
+fn wait_or_refuse(app: &App, role: Role, name: &StreamName) -> Result<(), Refusal> {
+    let refused = role == Role::Viewer && app.config.no_publisher == NoPublisher::Refuse;
+    if refused && !app.media.registry().is_live(name, unix_seconds()) {
+        Err(Refusal::NotLive)
+    } else {
+        Ok(())
+    }
 }
 
 /// Compares the media type without case and without parameters, which some clients add.
@@ -141,7 +162,11 @@ fn created(
     *response.status_mut() = StatusCode::CREATED;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(SDP));
-    headers.insert(LOCATION, value(location(app, peer, head, admission.blob.url))?);
+    let session = location(app, peer, head, admission.blob.url);
+    for link in events::links(&session, &admission.plan) {
+        headers.append(LINK, value(link)?);
+    }
+    headers.insert(LOCATION, value(session)?);
     headers.insert(ETAG, value(admission.blob.etag())?);
     ice_servers::add(headers, &app.config.ice_servers, unix_seconds());
     Ok(response)
@@ -149,17 +174,21 @@ fn created(
 
 /// Absolute where we know our own name, for node-fetch and redirected clients; else a path without a query, which
 /// OBS and Cloudflare's client also understand. Never the request's query: it may hold a token.
-fn location(app: &App, peer: Peer, head: &Parts, url: UrlId) -> String {
+pub fn location(app: &App, peer: Peer, head: &Parts, url: UrlId) -> String {
+    format!("{}/session/{url}", base(app, peer, head).unwrap_or_default())
+}
+
+/// What URLs of ours begin with, where we know our own name.
+pub fn base(app: &App, peer: Peer, head: &Parts) -> Option<String> {
     if let Some(base) = &app.config.public_url {
-        return format!("{base}/session/{url}");
+        return Some(base.clone());
     }
     let here = open::from_this_host(head, peer.remote.ip()).is_ok() && peer.local.ip().is_loopback();
     // Who names the very socket that it reached tells us nothing that we do not know; a proxy may name it for others.
     let is_socket = |host: &str| host.parse() == Ok(peer.local) && !open::is_proxied(head);
-    match open::authority(head).filter(|host| here || is_socket(host)) {
-        Some(host) => format!("{}://{host}/session/{url}", if peer.tls { "https" } else { "http" }),
-        None => format!("/session/{url}"),
-    }
+    let scheme = if peer.tls { "https" } else { "http" };
+    let host = open::authority(head).filter(|host| here || is_socket(host));
+    host.map(|host| format!("{scheme}://{host}"))
 }
 
 fn fresh_ids() -> Result<FreshIds, Problem> {
@@ -180,7 +209,8 @@ fn random_ssrc() -> u32 {
     random::bytes().map_or(1, u32::from_be_bytes)
 }
 
-fn internal() -> Problem {
+/// 500
+pub fn internal() -> Problem {
     Problem::new(
         StatusCode::INTERNAL_SERVER_ERROR,
         "The server could not build its answer; its log says more.",
@@ -205,6 +235,9 @@ impl From<Refusal> for Problem {
         let detail = refusal.to_string();
         match refusal {
             Refusal::Taken => Problem::new(StatusCode::CONFLICT, detail),
+            Refusal::NotLive => {
+                Problem::new(StatusCode::CONFLICT, detail).with(RETRY_AFTER, HeaderValue::from_static("5"))
+            }
             Refusal::Unplayable { .. } => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
             Refusal::Full | Refusal::Saturated => Problem::unavailable(detail),
             Refusal::Blob => Problem::new(StatusCode::BAD_REQUEST, detail),

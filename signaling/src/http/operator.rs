@@ -26,6 +26,7 @@ pub fn healthz() -> Response {
 
 /// `/readyz`: new sessions are taken. Otherwise the detail says what stands in the way.
 pub fn readyz(app: &App) -> Result<Response, Problem> {
+    app.stays()?;
     app.media.ready()?;
     app.media.registry().takes_sessions()?;
     Ok(typed(b"ready\n".to_vec(), "text/plain"))

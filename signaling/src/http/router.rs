@@ -1,7 +1,7 @@
 //! From a path to what it names.
 
 use crate::pages::{self, Asset};
-use crate::registry::{NameError, StreamName, UrlId};
+use crate::registry::{EventsId, NameError, StreamName, UrlId};
 use sfu::core::plan::Role;
 
 /// What a path names.
@@ -19,6 +19,12 @@ pub enum Route {
     Endpoint(Role, Result<StreamName, NameError>),
     /// `/session/{id}`; `None` if the id has not even the form of one
     Session(Option<UrlId>),
+    /// `/session/{id}/sse`
+    Events(Option<UrlId>),
+    /// `/session/{id}/sse/{stream}`
+    EventStream(Option<UrlId>, Option<EventsId>),
+    /// `/session/{id}/layer`
+    Layer(Option<UrlId>),
     /// `/api/v1/streams`
     Streams,
     /// `/metrics`
@@ -46,8 +52,11 @@ impl Route {
     /// It names nothing.
     pub fn find(path: &str) -> Result<Route, NoRoute> {
         let mut words = path.strip_prefix('/').ok_or(NoRoute::Unknown)?.split('/');
-        let words = (words.next().unwrap_or_default(), words.next(), words.next(), words.next());
-        match words {
+        let (first, second, third, fourth) = (words.next(), words.next(), words.next(), words.next());
+        if words.next().is_some() {
+            return Err(NoRoute::Unknown);
+        }
+        match (first.unwrap_or_default(), second, third, fourth) {
             ("", None, None, None) => Ok(Route::Index),
             ("publish", Some(name), None, None) => named(name).map(|_| Route::Publish),
             ("watch", Some(name), None, None) => named(name).map(|_| Route::Watch),
@@ -55,6 +64,11 @@ impl Route {
                 pages::asset(name).map(Route::Client).ok_or(NoRoute::Unknown)
             }
             ("session", Some(id), None, None) => Ok(Route::Session(UrlId::parse(id))),
+            ("session", Some(id), Some("sse"), None) => Ok(Route::Events(UrlId::parse(id))),
+            ("session", Some(id), Some("layer"), None) => Ok(Route::Layer(UrlId::parse(id))),
+            ("session", Some(id), Some("sse"), Some(stream)) => {
+                Ok(Route::EventStream(UrlId::parse(id), EventsId::parse(stream)))
+            }
             ("api", Some("v1"), Some("streams"), None) => Ok(Route::Streams),
             ("metrics", None, None, None) => Ok(Route::Metrics),
             ("healthz", None, None, None) => Ok(Route::Healthz),
@@ -75,6 +89,9 @@ impl Route {
             Route::Endpoint(Role::Publisher, _) => "whip",
             Route::Endpoint(Role::Viewer, _) => "whep",
             Route::Session(_) => "session",
+            Route::Events(_) => "sse",
+            Route::EventStream(..) => "sse_stream",
+            Route::Layer(_) => "layer",
             Route::Streams => "streams",
             Route::Metrics => "metrics",
             Route::Healthz => "healthz",
@@ -100,13 +117,27 @@ mod tests {
         assert_eq!(Route::find("/publish/demo"), Ok(Route::Publish));
         assert_eq!(Route::find("/watch/demo"), Ok(Route::Watch));
         assert_eq!(Route::find("/session/x"), Ok(Route::Session(None)));
+        assert_eq!(Route::find("/session/x/sse"), Ok(Route::Events(None)));
+        assert_eq!(Route::find("/session/x/sse/y"), Ok(Route::EventStream(None, None)));
+        assert_eq!(Route::find("/session/x/layer"), Ok(Route::Layer(None)));
         assert_eq!(Route::find("/api/v1/streams"), Ok(Route::Streams));
         assert!(matches!(Route::find("/client/uringcast.js"), Ok(Route::Client(_))));
     }
 
     #[test]
     fn other_paths_name_nothing() {
-        for path in ["", "*", "/demo", "/demo/", "/demo/whip/", "/demo/whip/x", "/client/../x", "/session"] {
+        for path in [
+            "",
+            "*",
+            "/demo",
+            "/demo/",
+            "/demo/whip/",
+            "/demo/whip/x",
+            "/client/../x",
+            "/session",
+            "/session/x/y",
+            "/session/x/sse/y/z",
+        ] {
             assert!(Route::find(path).is_err(), "{path}");
         }
         assert_eq!(Route::find("/publish/api"), Err(NoRoute::Name(NameError::Reserved)));

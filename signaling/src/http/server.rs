@@ -139,7 +139,9 @@ impl Server {
             let (app, activity) = (self.app.clone(), admitted.activity.clone());
             async move {
                 let _in_flight = activity.begin();
-                Ok::<_, Infallible>(handle(&app, peer, audience, request).await)
+                let mut response = handle(&app, peer, audience, request).await;
+                response.body_mut().hold(&activity);
+                Ok::<_, Infallible>(response)
             }
         });
         let builder = self.builder();

@@ -20,6 +20,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 /// A scrape wants recent numbers even when media is slow to answer.
 const STATS_INTERVAL: Duration = Duration::from_secs(1);
+/// Viewers hear so often how many they are, and how many bits the layers have.
+const NUMBERS_INTERVAL: Duration = Duration::from_secs(2);
 /// A media process that does not drain its socket for so long is stuck.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Media that has not reported its load for so long is stopped or hangs: six reports are missing, more than any pause of a
@@ -122,6 +124,8 @@ impl Conversation<'_> {
         let mut goodbye_until = None;
         let mut tick = interval(STATS_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut numbers = interval(NUMBERS_INTERVAL);
+        numbers.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 event = events.recv() => match event {
@@ -130,6 +134,7 @@ impl Conversation<'_> {
                 },
                 Some(command) = commands.recv() => self.on_command(command).await?,
                 _ = tick.tick(), if !self.silent => self.send(&Request::Stats).await?,
+                _ = numbers.tick() => self.context.registry.lock().tell_numbers(),
                 () = sleep_until(self.heard + SILENT_AFTER), if !self.silent => self.fall_silent(),
                 () = shutdown.over(), if goodbye_until.is_none() => {
                     if !self.context.owns_media {
@@ -191,6 +196,9 @@ impl Conversation<'_> {
             Command::Create { admission, reply } => self.create(admission, reply).await,
             Command::Delete(session) => self.send(&Request::Delete { session }).await,
             Command::RestartIce { restart, reply } => self.restart_ice(restart, reply).await,
+            Command::SelectLayer(session, choice) => {
+                self.send(&Request::SelectLayer { session, choice }).await
+            }
             // Dropped: who asks takes the numbers that there are.
             Command::Stats(_) if self.silent => Ok(()),
             Command::Stats(reply) => {
@@ -243,6 +251,7 @@ impl Conversation<'_> {
             }
             Event::Track { session, codec, .. } => self.context.registry.lock().track(session, codec),
             Event::Silence { session, silent } => self.context.registry.lock().silence(session, silent),
+            Event::Layers { session, layers } => self.context.registry.lock().layers(session, layers),
             Event::Ended { session, reason } => {
                 let role = self.context.registry.lock().ended(session);
                 tracing::debug!(%session, reason = reason.label(), "session ended");

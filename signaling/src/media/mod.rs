@@ -18,7 +18,8 @@ use crate::shutdown::Shutdown;
 use connection::Context;
 use restart::RestartReply;
 use sfu::control::protocol::{
-    CreateError, Created, Event, Hello, IceCredentials, PROTOCOL_VERSION, Request, SessionId, WorkerInfo,
+    CreateError, Created, Event, Hello, IceCredentials, LayerChoice, PROTOCOL_VERSION, Request, SessionId,
+    WorkerInfo,
 };
 use std::io;
 use std::path::PathBuf;
@@ -90,6 +91,7 @@ enum Command {
     Create { admission: Admission, reply: Reply },
     Delete(SessionId),
     RestartIce { restart: Restart, reply: RestartReply },
+    SelectLayer(SessionId, LayerChoice),
     Stats(oneshot::Sender<()>),
 }
 
@@ -218,6 +220,16 @@ impl Media {
             Ok(Err(_)) => Err(CreateFailure::Unavailable.into()),
             Err(_) => Err(CreateFailure::Timeout.into()),
         }
+    }
+
+    /// Tells media what a viewer wishes to be sent.
+    ///
+    /// # Errors
+    /// It takes no commands now.
+    pub fn select_layer(&self, session: SessionId, choice: LayerChoice) -> Result<(), CreateFailure> {
+        self.ready()?;
+        let sent = self.place.commands.try_send(Command::SelectLayer(session, choice));
+        sent.map_err(|_| CreateFailure::Unavailable)
     }
 
     /// Asks for fresh counters, which reach the metrics on their way. Gives up after a second.

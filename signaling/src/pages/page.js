@@ -34,10 +34,12 @@ export function askToken(why) {
   });
 }
 
+/** `1834` → `1.8 Mbit/s` */
+export const rateInWords = (kbps) => (kbps >= 1000 ? `${(kbps / 1000).toFixed(1)} Mbit/s` : `${Math.round(kbps)} kbit/s`);
+
 /** `{kbps: 1834, width: 1280, …}` → `1280 × 720 · 30 fps · 1.8 Mbit/s · VP8` */
 export function statsInWords(stats) {
   if (!stats) return '';
   const { kbps, width, height, fps, codec } = stats;
-  const rate = kbps >= 1000 ? `${(kbps / 1000).toFixed(1)} Mbit/s` : `${Math.round(kbps)} kbit/s`;
-  return [width && `${width} × ${height}`, fps && `${Math.round(fps)} fps`, rate, codec].filter(Boolean).join(' · ');
+  return [width && `${width} × ${height}`, fps && `${Math.round(fps)} fps`, rateInWords(kbps), codec].filter(Boolean).join(' · ');
 }

@@ -1,5 +1,5 @@
 import { Viewer } from '/client/uringcast.js';
-import { askToken, savedToken, statsInWords, streamName } from '/client/page.js';
+import { askToken, rateInWords, savedToken, statsInWords, streamName } from '/client/page.js';
 
 const WORDS = {
   idle: '',
@@ -11,9 +11,9 @@ const WORDS = {
   failed: 'failed',
 };
 
-const [stage, video, state, stats, sound, fullscreen, again] = ['stage', 'video', 'state', 'stats', 'sound', 'fullscreen', 'again'].map(
-  (id) => document.getElementById(id),
-);
+const [stage, video, state, stats, viewers, layer, sound, fullscreen, again] = [
+  'stage', 'video', 'state', 'stats', 'viewers', 'layer', 'sound', 'fullscreen', 'again',
+].map((id) => document.getElementById(id));
 const name = streamName();
 const viewer = new Viewer({ url: `/${encodeURIComponent(name)}/whep`, token: savedToken(), video });
 
@@ -35,6 +35,30 @@ viewer.addEventListener('change', async () => {
   }
 });
 
+function layerInWords({ rid, height, bitrate }) {
+  const size = height ? `${height}p` : rid;
+  return bitrate ? `${size} · ${rateInWords(bitrate / 1000)}` : size;
+}
+
+// A choice of one is none. The selection stays while the bit rates move.
+function showLayers() {
+  const wanted = ['', ...viewer.layers.map(({ rid }) => rid)];
+  layer.hidden = viewer.layers.length < 2;
+  if (wanted.join() !== [...layer.options].map(({ value }) => value).join()) {
+    const before = layer.value;
+    layer.replaceChildren(...wanted.map((rid) => new Option('Automatic', rid)));
+    layer.value = wanted.includes(before) ? before : '';
+  }
+  viewer.layers.forEach((each, index) => (layer.options[index + 1].textContent = layerInWords(each)));
+}
+
+viewer.addEventListener('layers', showLayers);
+layer.addEventListener('change', () => {
+  viewer.selectLayer(layer.value ? { rid: layer.value } : null).catch((problem) => (stats.textContent = problem.detail));
+});
+const showViewers = () => (viewers.textContent = viewer.viewers === null ? '' : `${viewer.viewers} watching`);
+viewer.addEventListener('viewercount', showViewers);
+
 // The library mutes the element when the browser refuses sound before a click.
 video.addEventListener('volumechange', () => {
   sound.hidden = !video.muted;
@@ -55,8 +79,15 @@ document.addEventListener('fullscreenchange', () => {
 // A page that comes back from the browser's cache was stopped when it was left.
 addEventListener('pageshow', (event) => event.persisted && viewer.start());
 
+async function whatFlows() {
+  if (viewer.state === 'playing') return statsInWords(await viewer.stats());
+  const gone = viewer.state === 'waiting' && viewer.active === false;
+  return gone ? 'The publisher has gone. The picture comes back by itself when somebody publishes again.' : '';
+}
+
 setInterval(async () => {
-  stats.textContent = viewer.state === 'playing' ? statsInWords(await viewer.stats()) : '';
+  stats.textContent = await whatFlows();
+  showViewers();
 }, 1000);
 
 viewer.start();

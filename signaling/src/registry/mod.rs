@@ -5,7 +5,9 @@
 //! of the truth: [`Registry::rebuild`] takes it over whole.
 
 mod blob;
+mod events;
 mod ice;
+mod layers;
 mod name;
 mod placement;
 mod stream;
@@ -13,10 +15,13 @@ mod stream;
 mod tests;
 
 pub use blob::{Blob, UrlId};
+pub use events::{EventKind, EventSet, EventsId, Listening, Scene, SubscribeError};
+pub use layers::SelectError;
 pub use ice::{IceGeneration, IceSession, Restart, RestartRefusal};
 pub use name::{NameError, StreamName};
 
 use crate::auth::Credential;
+use events::Subscriptions;
 use placement::Worker;
 use sfu::control::protocol::{IceCredentials, SessionId, SessionInfo, WorkerIndex, WorkerLoad};
 use sfu::core::codec::{Codec, MediaKind};
@@ -36,6 +41,8 @@ pub enum Refusal {
         "The stream's {kind} is {published}, and the player offers {offered}. Use a player that decodes it, or let the publisher send another codec or profile (H264 Constrained Baseline and VP8 play everywhere)."
     )]
     Unplayable { kind: MediaKind, published: String, offered: String },
+    #[error("Nobody publishes this stream now. Try again in a few seconds.")]
+    NotLive,
     #[error(
         "No media worker takes sessions: each is full, hangs or starts again. Try again later, or use another server."
     )]
@@ -93,6 +100,8 @@ pub struct Session {
     pub kind: MediaKind,
     /// The client's ICE.
     pub ice: IceSession,
+    /// The index of its first video m-section in the SDP.
+    pub video_line: Option<usize>,
     /// Our facts.
     pub blob: Blob,
     /// Its URL was deleted or it was replaced; media has been told and will say when it is gone.
@@ -129,6 +138,9 @@ pub struct Registry {
     streams: HashMap<StreamName, Stream>,
     sessions: HashMap<SessionId, Session>,
     urls: HashMap<UrlId, SessionId>,
+    subscriptions: HashMap<SessionId, Subscriptions>,
+    /// Of [`Registry::tell_numbers`].
+    rounds: usize,
     workers: Vec<Worker>,
     /// The worker whose turn it is among equal ones.
     next_worker: usize,
@@ -173,6 +185,7 @@ impl Registry {
             connected: false,
             silent: false,
             codecs: Vec::new(),
+            layers: Vec::new(),
         };
         self.insert(info, admission.blob);
     }
@@ -206,12 +219,16 @@ impl Registry {
                     silent: info.silent,
                     arriving: info.codecs,
                     planned: codecs_of(&plan),
+                    layers: info.layers,
+                    rids: layers::rids_of(&plan),
                 });
+                stream.tell();
             }
         }
         self.urls.insert(blob.url, info.session);
         let session = Session {
             role: plan.role,
+            video_line: plan.sections.iter().position(|section| section.kind == MediaKind::Video),
             kind: plan.sections.first().map_or(MediaKind::Audio, |section| section.kind),
             mids: plan.sections.into_iter().map(|section| section.mid).collect(),
             ice: IceSession::new(plan.remote.ice_ufrag),
@@ -270,10 +287,14 @@ impl Registry {
         session.deleted = true;
         let (url, name, role) = (session.blob.url, session.blob.name.clone(), session.role);
         self.urls.remove(&url);
+        self.subscriptions.remove(&id);
         if let Some(stream) = self.streams.get_mut(&name) {
             match role {
                 Role::Viewer => stream.viewers = stream.viewers.saturating_sub(1),
-                Role::Publisher => stream.publishers.retain(|publisher| publisher.session != id),
+                Role::Publisher => {
+                    stream.publishers.retain(|publisher| publisher.session != id);
+                    stream.tell();
+                }
             }
         }
         self.sweep(&name);
@@ -289,6 +310,7 @@ impl Registry {
         for &session in &replaced {
             self.retire(session);
         }
+        self.tell(id);
         replaced
     }
 
@@ -299,6 +321,7 @@ impl Registry {
             publisher.arriving.push(codec);
             publisher.silent = false;
         }
+        self.tell(id);
     }
 
     /// A publisher's packets stopped or came back.
@@ -306,6 +329,12 @@ impl Registry {
         if let Some(publisher) = self.publisher(id) {
             publisher.silent = silent;
         }
+        self.tell(id);
+    }
+
+    /// Whether somebody publishes under this name.
+    pub fn is_live(&self, name: &StreamName, now: u64) -> bool {
+        self.streams.get(name).is_some_and(|stream| stream.live(now).is_some())
     }
 
     /// A session is gone; what it was.
@@ -325,6 +354,7 @@ impl Registry {
             match postcard::from_bytes::<Blob>(&info.plan.blob) {
                 Ok(blob) => {
                     self.worker(info.session.worker, |worker| worker.sessions += 1);
+                    self.subscriptions.insert(info.session, Subscriptions::adopted());
                     self.insert(info, blob);
                 }
                 Err(_) => unwanted.push(info.session),

@@ -1,10 +1,12 @@
 //! One stream: who publishes it, who may, and what a viewer must be able to play.
 
 use super::Refusal;
+use super::events::Scene;
 use crate::auth::Credential;
-use sfu::control::protocol::{PUBLISHER_SILENT_SECONDS, SessionId};
+use sfu::control::protocol::{Layer, PUBLISHER_SILENT_SECONDS, SessionId};
 use sfu::core::codec::{Codec, MediaKind};
 use sfu::core::plan::{Epoch, MediaSection, SessionPlan, StreamId};
+use tokio::sync::watch;
 
 /// A publisher of a stream.
 #[derive(Debug, Clone)]
@@ -23,12 +25,21 @@ pub struct Publisher {
     pub arriving: Vec<Codec>,
     /// What it may send.
     pub planned: Vec<Codec>,
+    /// The simulcast layers that arrive.
+    pub layers: Vec<Layer>,
+    /// Those that it may send.
+    pub rids: Vec<String>,
 }
 
 impl Publisher {
     /// Whether its name is taken by it. One that is still connecting gets as long as one that fell silent.
     fn is_live(&self, now: u64) -> bool {
         !self.silent && (self.connected || is_young(self.created, now))
+    }
+
+    /// Whether its packets arrive.
+    fn is_on_air(&self) -> bool {
+        self.connected && !self.silent && !self.arriving.is_empty()
     }
 }
 
@@ -51,13 +62,15 @@ pub struct Stream {
     pub pending: usize,
     /// The publishers among them: epoch, and since when in Unix seconds.
     pub creating: Vec<(Epoch, u64)>,
+    /// What its viewers were told last.
+    pub told: watch::Sender<Scene>,
 }
 
 impl Stream {
     /// A stream without sessions.
     pub fn new(id: StreamId) -> Stream {
-        let (publishers, creating) = (Vec::new(), Vec::new());
-        Stream { id, epoch: Epoch(0), publishers, viewers: 0, pending: 0, creating }
+        let (publishers, creating, told) = (Vec::new(), Vec::new(), watch::Sender::default());
+        Stream { id, epoch: Epoch(0), publishers, viewers: 0, pending: 0, creating, told }
     }
 
     /// Whether nobody needs it any more.
@@ -71,6 +84,45 @@ impl Stream {
             .iter()
             .filter(|publisher| publisher.is_live(now))
             .max_by_key(|publisher| publisher.epoch)
+    }
+
+    /// How things are now.
+    pub fn scene(&self) -> Scene {
+        let on_air = self.publishers.iter().filter(|publisher| publisher.is_on_air());
+        let publisher = on_air.max_by_key(|publisher| publisher.epoch);
+        Scene {
+            active: publisher.is_some(),
+            viewers: self.viewers,
+            layers: publisher.map(|publisher| publisher.layers.clone()).unwrap_or_default(),
+            version: self.told.borrow().version,
+        }
+    }
+
+    /// Tells the viewers who listen, if it is something that they must hear at once.
+    pub fn tell(&self) {
+        self.tell_if(Scene::is_turned_into);
+    }
+
+    /// Tells them whatever has changed.
+    pub fn tell_numbers(&self) {
+        self.tell_if(Scene::ne);
+    }
+
+    fn tell_if(&self, worth_it: impl FnOnce(&Scene, &Scene) -> bool) {
+        let scene = self.scene();
+        self.told.send_if_modified(|told| {
+            let worth_it = worth_it(told, &scene);
+            if worth_it {
+                *told = Scene { version: told.version + 1, ..scene };
+            }
+            worth_it
+        });
+    }
+
+    /// The simulcast layers that the newest publisher may send.
+    pub fn rids(&self) -> &[String] {
+        let newest = self.publishers.iter().max_by_key(|publisher| publisher.epoch);
+        newest.map_or(&[], |publisher| &publisher.rids)
     }
 
     /// May somebody with `credential` publish here? A live name yields to its own credential and to the API token;

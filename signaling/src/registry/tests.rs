@@ -1,5 +1,5 @@
 use super::*;
-use sfu::control::protocol::PUBLISHER_SILENT_SECONDS;
+use sfu::control::protocol::{Layer, LayerChoice, PUBLISHER_SILENT_SECONDS};
 use sfu::core::codec::H264Profile;
 use sfu::core::plan::{
     DtlsRole, Feedback, MediaSection, Payload, PayloadType, PeerCertificate, RemoteTransport, Ssrc, SsrcPair,
@@ -332,6 +332,7 @@ fn a_restarted_signaling_knows_what_lives() {
         connected: true,
         silent: false,
         codecs,
+        layers: Vec::new(),
     };
     let mut strange = info(3, &viewer.plan, Vec::new());
     strange.plan.blob = vec![0xff];
@@ -354,11 +355,207 @@ fn a_takeover_that_nobody_saw_is_finished_after_a_restart() {
     let mut publisher = |slot, connected| {
         let plan = world.admit(Role::Publisher, &[Codec::Vp8], Credential::ApiToken).expect("publisher").plan;
         let session = SessionId { worker: WorkerIndex(0), slot, generation: 0 };
-        SessionInfo { session, plan, connected, silent: false, codecs: Vec::new() }
+        SessionInfo { session, plan, connected, silent: false, codecs: Vec::new(), layers: Vec::new() }
     };
     let (old, new, coming) = (publisher(1, true), publisher(2, true), publisher(3, false));
     let mut registry = Registry::default();
     assert_eq!(registry.rebuild(2, vec![new, old.clone(), coming]), vec![old.session]);
     assert_eq!(registry.counts(NOW).publishers, 2);
     assert_eq!(registry.ended(old.session), Some(Role::Publisher));
+}
+
+fn events_id(secret: u8) -> EventsId {
+    EventsId { wanted: EventSet::ALL, secret: UrlId([secret; 16]) }
+}
+
+fn layers(rid: &str, bitrate_bps: u32) -> Vec<Layer> {
+    vec![Layer { rid: rid.into(), bitrate_bps, width: 320, height: 180 }]
+}
+
+impl World {
+    /// A viewer who listens.
+    fn listen(&mut self) -> (SessionId, UrlId, Listening) {
+        let (session, url) = self.watch(&[Codec::Vp8]).expect("viewer");
+        self.registry.subscribe(url, events_id(1)).expect("subscribed");
+        (session, url, self.registry.listen(url, events_id(1)).expect("listening"))
+    }
+}
+
+/// Whether a listener was woken; it has looked then.
+fn woken(listening: &mut Listening) -> bool {
+    let woken = listening.changes.has_changed().expect("the stream is there");
+    listening.scene = listening.changes.borrow_and_update().clone();
+    woken
+}
+
+fn is_over(listening: &Listening) -> bool {
+    listening.turn.has_changed().unwrap_or(true)
+}
+
+#[test]
+fn a_publisher_is_active_while_its_packets_arrive() {
+    let mut world = World::new();
+    let (.., mut viewer) = world.listen();
+    assert!(!viewer.scene.active);
+    let (publisher, _) = world.join(Role::Publisher, &[Codec::Vp8], Credential::Open).expect("publisher");
+    world.registry.connected(publisher);
+    assert!(!woken(&mut viewer), "nothing arrives yet");
+    world.registry.track(publisher, Codec::Vp8);
+    assert!(woken(&mut viewer) && viewer.scene.active);
+    world.registry.silence(publisher, true);
+    assert!(woken(&mut viewer) && !viewer.scene.active);
+    world.registry.silence(publisher, false);
+    assert!(woken(&mut viewer) && viewer.scene.active);
+    world.registry.ended(publisher);
+    assert!(woken(&mut viewer) && !viewer.scene.active);
+}
+
+#[test]
+fn who_comes_while_somebody_publishes_hears_so_at_once() {
+    let mut world = World::new();
+    world.publish(Codec::Vp8, Credential::Open).expect("publisher");
+    let (.., viewer) = world.listen();
+    assert!(viewer.scene.active);
+    assert_eq!((viewer.scene.viewers, viewer.video_line), (1, Some(0)));
+}
+
+#[test]
+fn the_number_of_viewers_is_told_in_rounds() {
+    let mut world = World::new();
+    let (.., mut viewer) = world.listen();
+    let (other, _) = world.watch(&[Codec::Vp8]).expect("other");
+    assert!(!woken(&mut viewer), "not for each one that joins");
+    world.registry.tell_numbers();
+    assert!(woken(&mut viewer));
+    assert_eq!(viewer.scene.viewers, 2);
+    world.registry.tell_numbers();
+    assert!(!woken(&mut viewer), "nothing has changed");
+    world.registry.ended(other);
+    world.registry.tell_numbers();
+    assert!(woken(&mut viewer));
+    assert_eq!(viewer.scene.viewers, 1);
+}
+
+#[test]
+fn thousands_of_viewers_hear_their_number_less_often() {
+    let mut world = World::new();
+    let (.., mut viewer) = world.listen();
+    let wakes = |world: &mut World, viewer: &mut Listening| {
+        let name = StreamName::parse("demo").expect("name");
+        let mut round = |_: &u32| {
+            world.registry.streams.get_mut(&name).expect("stream").viewers += 1;
+            world.registry.tell_numbers();
+            woken(viewer)
+        };
+        (0..12).filter(|index| round(index)).count()
+    };
+    assert_eq!(wakes(&mut world, &mut viewer), 12);
+    world.registry.streams.values_mut().for_each(|stream| stream.viewers = 5000);
+    assert_eq!(wakes(&mut world, &mut viewer), 4);
+}
+
+#[test]
+fn layers_are_told_at_once_when_they_come_or_go_and_their_bit_rates_in_rounds() {
+    let mut world = World::new();
+    let publisher = world.publish(Codec::Vp8, Credential::Open).expect("publisher");
+    let (.., mut viewer) = world.listen();
+    world.registry.layers(publisher, layers("h", 1_000_000));
+    assert!(woken(&mut viewer));
+    assert_eq!(viewer.scene.layers, layers("h", 1_000_000));
+    world.registry.layers(publisher, layers("h", 1_100_000));
+    assert!(!woken(&mut viewer));
+    world.registry.tell_numbers();
+    assert!(woken(&mut viewer));
+    assert_eq!(viewer.scene.layers, layers("h", 1_100_000));
+    world.registry.layers(publisher, layers("l", 1_100_000));
+    assert!(woken(&mut viewer));
+}
+
+#[test]
+fn event_streams_end_with_their_session() {
+    let mut world = World::new();
+    let (ended, _, first) = world.listen();
+    let (_, deleted, second) = world.listen();
+    let (.., third) = world.listen();
+    world.registry.ended(ended);
+    assert!(is_over(&first) && !is_over(&second));
+    world.registry.delete(deleted);
+    assert!(is_over(&second) && !is_over(&third));
+    assert_eq!(world.registry.subscribe(deleted, events_id(1)), Err(SubscribeError::NoSession));
+    assert!(world.registry.subscriptions.len() == 1, "nothing is left behind");
+    world.registry.rebuild(0, Vec::new());
+    assert!(is_over(&third));
+}
+
+#[test]
+fn a_deleted_event_stream_is_gone_and_its_siblings_are_not() {
+    let mut world = World::new();
+    let (_, url, listening) = world.listen();
+    world.registry.subscribe(url, events_id(2)).expect("another");
+    assert!(world.registry.unsubscribe(url, events_id(1)));
+    assert!(is_over(&listening));
+    assert!(world.registry.listen(url, events_id(1)).is_none());
+    assert!(!world.registry.unsubscribe(url, events_id(1)));
+    assert!(world.registry.listen(url, events_id(2)).is_some());
+}
+
+#[test]
+fn a_second_reader_takes_the_place_of_the_first() {
+    let mut world = World::new();
+    let (_, url, first) = world.listen();
+    let second = world.registry.listen(url, events_id(1)).expect("second");
+    assert!(is_over(&first) && !is_over(&second));
+}
+
+#[test]
+fn a_session_has_few_event_streams_and_a_publisher_none() {
+    let mut world = World::new();
+    let (_, url, _) = world.listen();
+    (2..=4).for_each(|secret| world.registry.subscribe(url, events_id(secret)).expect("room"));
+    assert_eq!(world.registry.subscribe(url, events_id(5)), Err(SubscribeError::TooMany));
+    assert!(world.registry.unsubscribe(url, events_id(3)));
+    assert_eq!(world.registry.subscribe(url, events_id(5)), Ok(()));
+    let (_, publisher) = world.join(Role::Publisher, &[Codec::Vp8], Credential::Open).expect("publisher");
+    assert_eq!(world.registry.subscribe(publisher, events_id(1)), Err(SubscribeError::NoSession));
+}
+
+#[test]
+fn an_event_stream_outlives_a_restart_of_signaling_unless_it_was_deleted() {
+    let mut world = World::new();
+    let viewer = world.admit(Role::Viewer, &[Codec::Vp8], Credential::Open).expect("viewer");
+    let url = viewer.blob.url;
+    let info = SessionInfo {
+        session: SessionId { worker: WorkerIndex(0), slot: 1, generation: 0 },
+        plan: viewer.plan,
+        connected: true,
+        silent: false,
+        codecs: Vec::new(),
+        layers: Vec::new(),
+    };
+    world.registry.rebuild(2, vec![info]);
+    assert!(world.registry.listen(url, events_id(1)).is_some(), "only its reader remembers it");
+    assert!(world.registry.unsubscribe(url, events_id(1)));
+    assert!(world.registry.listen(url, events_id(1)).is_none());
+}
+
+#[test]
+fn a_viewer_chooses_among_the_layers_of_its_publisher() {
+    let mut world = World::new();
+    let wish = |rid: &str| LayerChoice { rid: Some(rid.into()), ..LayerChoice::default() };
+    let (viewer, url) = world.watch(&[Codec::Vp8]).expect("viewer");
+    assert_eq!(world.registry.may_select(url, &LayerChoice::default()), Ok((viewer, 0)));
+    assert_eq!(world.registry.may_select(url, &wish("h")), Err(SelectError::OneLayer));
+    let mut plan = plan(Role::Publisher, &[Codec::Vp8]);
+    plan.sections[0].rids = vec!["h".into(), "l".into()];
+    let name = StreamName::parse("demo").expect("name");
+    let ids = FreshIds { url: UrlId([99; 16]), etag: 9, stream: StreamId(9) };
+    let candidacy = Candidacy { name, credential: Credential::Open, plan, ids };
+    let admission = world.registry.admit(candidacy, NOW).expect("publisher");
+    let publisher = SessionId { worker: admission.worker, slot: 99, generation: 0 };
+    world.registry.created(admission, publisher);
+    assert_eq!(world.registry.may_select(url, &wish("l")), Ok((viewer, 0)));
+    assert_eq!(world.registry.may_select(url, &wish("x")), Err(SelectError::Unknown("h, l".into())));
+    assert_eq!(world.registry.may_select(UrlId([99; 16]), &wish("l")), Err(SelectError::NoVideo));
+    let (_, deaf) = world.watch(&[Codec::Opus]).expect("without video");
+    assert_eq!(world.registry.may_select(deaf, &wish("l")), Err(SelectError::NoVideo));
 }

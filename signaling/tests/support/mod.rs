@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use sfu::control::protocol::{
-    CreateError, Created, Event, Hello, IceCredentials, LOAD_INTERVAL_MS, PROTOCOL_VERSION, Request,
+    CreateError, Created, Event, Hello, IceCredentials, LOAD_INTERVAL_MS, LayerChoice, PROTOCOL_VERSION, Request,
     RestartError, SessionId, SessionInfo, WorkerInfo, WorkerLoad,
 };
 use sfu::core::plan::SessionPlan;
@@ -47,6 +47,7 @@ struct State {
     lost: usize,
     restarted: Vec<(SessionId, IceCredentials)>,
     deleted: Vec<SessionId>,
+    selected: Vec<(SessionId, LayerChoice)>,
     waiting: Vec<Request>,
     peer: Option<UnixStream>,
 }
@@ -66,6 +67,7 @@ impl FakeMedia {
             lost: 0,
             restarted: Vec::new(),
             deleted: Vec::new(),
+            selected: Vec::new(),
             waiting: Vec::new(),
             peer: None,
         };
@@ -156,6 +158,10 @@ impl FakeMedia {
                 self.state().deleted.push(session);
                 Event::Ended { session, reason: sfu::control::protocol::EndReason::Deleted }
             }
+            Request::SelectLayer { session, choice } => {
+                self.state().selected.push((session, choice));
+                return;
+            }
             Request::Stats => {
                 let worker =
                     WorkerSnapshot { rtp_packets_out: 42, elapsed_ns: 1, ..WorkerSnapshot::default() };
@@ -201,6 +207,12 @@ impl FakeMedia {
     pub fn deleted(&self) -> Vec<SessionId> {
         self.state().deleted.clone()
     }
+
+    /// Layers that viewers chose, in their order.
+    pub fn selected(&self) -> Vec<(SessionId, LayerChoice)> {
+        self.state().selected.clone()
+    }
+
 
     /// Restarts that it made, with the client's credentials.
     pub fn restarted(&self) -> Vec<(SessionId, IceCredentials)> {
