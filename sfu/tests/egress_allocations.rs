@@ -10,6 +10,7 @@ use plans::{STREAM, plan_h264};
 use sfu::core::codec::Codec;
 use sfu::core::egress::{TrainLimits, Trains};
 use sfu::core::extensions::PassThrough;
+use sfu::core::layers::LayerIndex;
 use sfu::core::packet::{MediaPacket, PacketHeader};
 use sfu::core::plan::{Epoch, Role, Ssrc};
 use sfu::core::rewrite::Source;
@@ -47,7 +48,7 @@ impl Trains for Reusing {
 fn packet(now: Instant, codec: Codec, sequence: u64) -> MediaPacket {
     let header = PacketHeader {
         stream: STREAM,
-        source: Source { epoch: Epoch(1), ssrc: Ssrc(9), codec },
+        source: Source { epoch: Epoch(1), ssrc: Ssrc(9), codec, layer: LayerIndex(0) },
         sequence,
         timestamp: (sequence / FRAME_PACKETS) as u32 * 3_000,
         marker: sequence % FRAME_PACKETS == FRAME_PACKETS - 1,

@@ -205,6 +205,9 @@ impl Control {
             Request::Delete { session } => {
                 self.command(session.worker, Command::Delete(session));
             }
+            Request::SelectLayer { session, choice } => {
+                self.command(session.worker, Command::SelectLayer(session, choice.into()));
+            }
             Request::Stats => self.ask_workers(Purpose::Stats),
             Request::Shutdown => self.shut_down(),
         }
@@ -276,8 +279,14 @@ impl Control {
                 if let Ok(created) = &result {
                     let session = created.session;
                     let silent = false;
-                    let info =
-                        SessionInfo { session, plan: pending.plan, connected: false, silent, codecs: vec![] };
+                    let info = SessionInfo {
+                        session,
+                        plan: pending.plan,
+                        connected: false,
+                        silent,
+                        codecs: vec![],
+                        layers: vec![],
+                    };
                     self.sessions.insert(session, info);
                 }
                 if self.connection.as_ref().is_some_and(|connection| connection.id == pending.connection) {
@@ -300,6 +309,10 @@ impl Control {
                 if let Some(stream) = self.sessions.get(&session).map(|info| info.plan.stream) {
                     self.tell(&Event::Track { session, stream, codec });
                 }
+            }
+            SessionEvent::Layers(session, layers) => {
+                self.update(session, |info| info.layers.clone_from(&layers));
+                self.tell(&Event::Layers { session, layers });
             }
             SessionEvent::Ended(session, reason) => self.ended(session, reason),
         }

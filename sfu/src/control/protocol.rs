@@ -12,7 +12,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 /// Changes whenever a message changes its shape. Signaling drains a media process of another version.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 /// Longest frame in bytes: a hello with [`crate::config::PROCESS_SESSIONS_MAX`] sessions of some 1 kB stays below.
 pub const FRAME_BYTES_MAX: usize = 256 << 20;
 
@@ -58,10 +58,42 @@ pub enum Request {
         /// Which.
         session: SessionId,
     },
+    /// A viewer wishes for a simulcast layer. Unanswered; holds until the next wish.
+    SelectLayer {
+        /// The viewer's session.
+        session: SessionId,
+        /// What it wants.
+        choice: LayerChoice,
+    },
     /// Answered by [`Event::Stats`].
     Stats,
     /// End every session with a DTLS close_notify, then exit.
     Shutdown,
+}
+
+/// Which layer of a simulcast publisher a viewer wants; without constraints the best there is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerChoice {
+    /// This one, and while it is not sent the next lower one. The other constraints do not count then, and a name that the
+    /// publisher does not have is none.
+    pub rid: Option<String>,
+    /// The best that is not wider, in pixels; the lowest if all are.
+    pub max_width: Option<u16>,
+    /// The best that is not higher, in pixels; the lowest if all are.
+    pub max_height: Option<u16>,
+}
+
+/// A simulcast layer that is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layer {
+    /// Its name in the publisher's offer (RFC 8851).
+    pub rid: String,
+    /// Bits of RTP payload a second; 0 = not known.
+    pub bitrate_bps: u32,
+    /// Pixels; 0 = not known.
+    pub width: u16,
+    /// Pixels; 0 = not known.
+    pub height: u16,
 }
 
 /// From media to signaling.
@@ -96,6 +128,13 @@ pub enum Event {
         session: SessionId,
         /// Whether nothing arrives.
         silent: bool,
+    },
+    /// A simulcast publisher's layers have appeared, vanished or changed; at most once a second.
+    Layers {
+        /// The publisher's session.
+        session: SessionId,
+        /// Those that are sent, in the offer's order.
+        layers: Vec<Layer>,
     },
     /// A session is gone.
     Ended {
@@ -167,6 +206,8 @@ pub struct SessionInfo {
     pub silent: bool,
     /// Publisher: the codecs that arrive.
     pub codecs: Vec<Codec>,
+    /// Simulcast publisher: the layers that are sent.
+    pub layers: Vec<Layer>,
 }
 
 /// What the SDP answer needs from media.

@@ -3,7 +3,7 @@
 
 use super::egress::{TrainLimits, Trains};
 use super::packet::MediaPacket;
-use crate::control::protocol::{CreateError, Created, EndReason, RequestId, SessionId, WorkerIndex};
+use crate::control::protocol::{CreateError, Created, EndReason, Layer, RequestId, SessionId, WorkerIndex};
 use crate::core::codec::Codec;
 use crate::mesh::{Signal, WorkerSet};
 use std::collections::VecDeque;
@@ -52,6 +52,8 @@ pub enum SessionEvent {
     Track(SessionId, Codec),
     /// A publisher fell silent (true) or is heard again.
     Silence(SessionId, bool),
+    /// A publisher's simulcast layers that are sent.
+    Layers(SessionId, Vec<Layer>),
     /// The session is gone.
     Ended(SessionId, EndReason),
 }

@@ -1,6 +1,7 @@
 //! A session: a peer connection, its plan, and where it is in its life.
 
 use super::extensions::ExtensionIds;
+use super::layers::Wish;
 use super::peer::{Drained, Local, Peer, rtp_ssrc};
 use super::plan::{Role, SessionPlan};
 use super::publisher::Publisher;
@@ -85,6 +86,8 @@ pub struct Session {
     pub life: Life,
     /// Publisher or viewer state.
     pub role: RoleState,
+    /// Viewer: which simulcast layer it wants.
+    pub wish: Wish,
     /// When the plan arrived.
     pub created: Instant,
     /// Validated source addresses, each with the socket on which it arrived.
@@ -108,7 +111,7 @@ impl Session {
     ) -> Result<Session, RtcError> {
         let peer = Peer::new(now, &plan, local, out)?;
         let role = match plan.role {
-            Role::Publisher => RoleState::Publisher(Publisher::new(now)),
+            Role::Publisher => RoleState::Publisher(Publisher::new(now, &plan)),
             Role::Viewer => RoleState::Viewer,
         };
         Ok(Session {
@@ -126,6 +129,7 @@ impl Session {
             authentic: Vec::new(),
             life: Life::Connecting { until: now + CONNECT_TIMEOUT },
             role,
+            wish: Wish::default(),
             created: now,
             addresses: Vec::new(),
             addresses_seen: 0,

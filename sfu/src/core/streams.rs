@@ -2,14 +2,24 @@
 //!
 //! No worker knows where a publisher is before its packets come: a worker with viewers subscribes at all others, and
 //! the one that has the publisher sends. Of several publishers the highest epoch wins.
+//!
+//! Of a simulcast publisher each worker is sent the layers that its viewers take; the worker that has the publisher keeps all,
+//! so that a viewer anywhere can begin with any.
 
+use super::codec::MediaKind;
+use super::layers::{LayerIndex, LayerSet, LayerTable};
 use super::packet::{MediaPacket, PacketHeader};
 use super::plan::{Epoch, StreamId};
 use super::store::Stores;
+use super::subscribers::Subscribers;
 use crate::control::protocol::WorkerIndex;
-use crate::mesh::WorkerSet;
+use crate::mesh::Subscription;
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// A layer that no viewer takes any more is still received for so long: its last viewers may ask for a packet again, and what
+/// went up and down with a network does so again.
+const LAYER_LINGERS: Duration = Duration::from_secs(3);
 
 /// One stream on this worker.
 #[derive(Debug, Default)]
@@ -19,11 +29,21 @@ pub struct Stream {
     /// Slots of connected publishers here.
     pub publishers: Vec<usize>,
     /// Other workers that have viewers.
-    pub subscribers: WorkerSet,
+    pub subscribers: Subscribers,
     /// The newest publisher heard.
     pub epoch: Option<Epoch>,
     /// When the first packet of that publisher was heard.
     live_since: Option<Instant>,
+    /// The layers of that publisher, if it sends a simulcast.
+    pub table: Option<LayerTable>,
+    /// The layers that the viewers here take, or did a moment ago.
+    watched: LayerSet,
+    /// When those are let go that nobody takes.
+    release_at: Option<Instant>,
+    /// What the other workers were told of that.
+    told: Option<Subscription>,
+    /// The publisher or its layers have changed, so each viewer may have to be sent another one.
+    retarget: bool,
     /// The recent packets.
     pub stores: Stores,
     /// Those of this turn, in order of arrival.
@@ -41,7 +61,7 @@ impl Stream {
         !self.serving
             && self.viewers.is_empty()
             && self.publishers.is_empty()
-            && self.subscribers.is_empty()
+            && self.subscribers.all().is_empty()
             && self.pending.is_empty()
     }
 
@@ -51,15 +71,33 @@ impl Stream {
         }
     }
 
-    /// Whether a packet of this publisher may pass: not when a newer publisher has been heard.
-    fn accepts(&mut self, header: &PacketHeader) -> bool {
-        let epoch = header.source.epoch;
+    /// Whether something of this publisher may pass: not when a newer publisher has been heard.
+    fn accepts(&mut self, epoch: Epoch, now: Instant) -> bool {
         if self.epoch.is_none_or(|newest| epoch > newest) {
-            (self.epoch, self.live_since) = (Some(epoch), Some(header.received));
+            (self.epoch, self.live_since) = (Some(epoch), Some(now));
             // Nobody is shown the pictures of the one before.
             self.stores = Stores::default();
+            (self.table, self.retarget) = (None, true);
+            self.subscribers.assign(None);
         }
         self.epoch == Some(epoch)
+    }
+
+    /// Whether viewers here take packets with this header. Before the layers are known they may take any.
+    fn takes(&self, header: &PacketHeader) -> bool {
+        let is_of_table = self.table.as_ref().is_some_and(|table| table.epoch == header.source.epoch);
+        header.kind() == MediaKind::Audio || !is_of_table || self.watched.contains(header.source.layer)
+    }
+
+    /// What other workers are to send to this one.
+    pub fn subscription(&self) -> Subscription {
+        let of_table = |table: &LayerTable| Subscription { epoch: Some(table.epoch), layers: self.watched };
+        self.table.as_ref().map(of_table).unwrap_or_default()
+    }
+
+    /// The last viewer has left: nothing is taken any more.
+    fn unwatch(&mut self) {
+        (self.watched, self.release_at, self.told) = (LayerSet::default(), None, None);
     }
 }
 
@@ -90,6 +128,8 @@ impl Serving {
 pub enum Pushed {
     /// Kept, and queued for the fan-out of this turn.
     Queued,
+    /// Kept for whoever may begin with it; no viewer here takes its layer.
+    Kept,
     /// A newer publisher has taken the place of this one.
     Superseded,
     /// It is here already, or older than all that is kept.
@@ -131,15 +171,68 @@ impl Streams {
     pub fn push(&mut self, packet: MediaPacket) -> Pushed {
         let id = packet.header.stream;
         let stream = self.by_id.entry(id).or_default();
-        if !stream.accepts(&packet.header) {
+        if !stream.accepts(packet.header.source.epoch, packet.header.received) {
             return Pushed::Superseded;
         }
-        if !stream.stores[packet.header.kind() as usize].insert(packet.clone()) {
+        if !stream.stores.insert(packet.clone()) {
             return Pushed::TooLate;
+        }
+        if !stream.takes(&packet.header) {
+            return Pushed::Kept;
         }
         stream.pending.push(packet);
         stream.mark_busy(id, &mut self.busy);
         Pushed::Queued
+    }
+
+    /// Whether the viewers here take packets of another worker with this header.
+    pub fn takes(&self, header: &PacketHeader) -> bool {
+        self.by_id
+            .get(&header.stream)
+            .is_some_and(|stream| !stream.viewers.is_empty() && stream.takes(header))
+    }
+
+    /// Takes what the layers of a publisher are; false if a newer publisher has been heard.
+    pub fn set_layers(&mut self, now: Instant, id: StreamId, table: LayerTable) -> bool {
+        let stream = self.by_id.entry(id).or_default();
+        let accepted = stream.accepts(table.epoch, now);
+        if accepted {
+            stream.subscribers.assign(Some(&table));
+            (stream.table, stream.retarget) = (Some(table), true);
+            stream.mark_busy(id, &mut self.busy);
+        }
+        accepted
+    }
+
+    /// Whether each viewer's layer must be chosen anew, since the last call.
+    pub fn take_retarget(&mut self, id: StreamId) -> bool {
+        self.by_id.get_mut(&id).is_some_and(|stream| std::mem::take(&mut stream.retarget))
+    }
+
+    /// Notes which layers the viewers here take; returns what other workers must be told, if that is news.
+    pub fn watch(&mut self, now: Instant, id: StreamId, taken: LayerSet) -> Option<Subscription> {
+        let stream = self.by_id.get_mut(&id).filter(|stream| !stream.viewers.is_empty())?;
+        stream.watched = stream.watched.with(taken);
+        let left = stream.watched.without(taken);
+        match stream.release_at {
+            _ if left.is_empty() => stream.release_at = None,
+            None => stream.release_at = Some(now + LAYER_LINGERS),
+            Some(at) if at <= now => {
+                (stream.watched, stream.release_at) = (taken, None);
+                if stream.publishers.is_empty() {
+                    stream.stores.forget(left);
+                }
+            }
+            Some(_) => {}
+        }
+        let subscription = stream.subscription();
+        (stream.told.replace(subscription) != Some(subscription)).then_some(subscription)
+    }
+
+    /// The layer with which a viewer without a wish begins.
+    pub fn automatic(&self, id: StreamId) -> LayerIndex {
+        let table = self.by_id.get(&id).and_then(|stream| stream.table.as_ref());
+        table.and_then(LayerTable::automatic).unwrap_or_default()
     }
 
     /// The stream's viewers have something to be sent in this turn.
@@ -153,10 +246,10 @@ impl Streams {
     pub fn keep_earlier(&mut self, packet: MediaPacket) -> Pushed {
         let id = packet.header.stream;
         let stream = self.by_id.entry(id).or_default();
-        if !stream.accepts(&packet.header) {
+        if !stream.accepts(packet.header.source.epoch, packet.header.received) {
             return Pushed::Superseded;
         }
-        let kept = stream.stores[packet.header.kind() as usize].insert(packet);
+        let kept = stream.stores.insert(packet);
         stream.mark_busy(id, &mut self.busy);
         if kept { Pushed::Queued } else { Pushed::TooLate }
     }
@@ -186,7 +279,11 @@ impl Streams {
         viewers.retain(lives);
         packets.clear();
         (stream.pending, stream.stores, stream.viewers, stream.serving) = (packets, stores, viewers, false);
-        had_viewers && stream.viewers.is_empty()
+        let all_left = had_viewers && stream.viewers.is_empty();
+        if all_left {
+            stream.unwatch();
+        }
+        all_left
     }
 
     /// Takes a session out of the stream; true if it was the last viewer here.
@@ -195,12 +292,17 @@ impl Streams {
         stream.publishers.retain(|&publisher| publisher != slot);
         let before = stream.viewers.len();
         stream.viewers.retain(|&viewer| viewer != slot);
-        before > 0 && stream.viewers.is_empty()
+        let all_left = before > 0 && stream.viewers.is_empty();
+        if all_left {
+            stream.unwatch();
+        }
+        all_left
     }
 
     /// Streams that have viewers here: what this worker is subscribed to.
-    pub fn watched(&self) -> impl Iterator<Item = StreamId> {
-        self.by_id.iter().filter(|(_, stream)| !stream.viewers.is_empty()).map(|(&id, _)| id)
+    pub fn watched(&self) -> impl Iterator<Item = (StreamId, Subscription)> {
+        let watched = self.by_id.iter().filter(|(_, stream)| !stream.viewers.is_empty());
+        watched.map(|(&id, _)| (id, Subscription::default()))
     }
 
     /// Forgets that `worker` has viewers.

@@ -167,6 +167,7 @@ impl Registry {
             connected: false,
             silent: false,
             codecs: Vec::new(),
+            layers: Vec::new(),
         };
         self.insert(info, admission.blob);
     }

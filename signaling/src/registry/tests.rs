@@ -279,6 +279,7 @@ fn a_restarted_signaling_knows_what_lives() {
         connected: true,
         silent: false,
         codecs,
+        layers: Vec::new(),
     };
     let mut strange = info(3, &viewer.plan, Vec::new());
     strange.plan.blob = vec![0xff];
@@ -301,7 +302,7 @@ fn a_takeover_that_nobody_saw_is_finished_after_a_restart() {
     let mut publisher = |slot, connected| {
         let plan = world.admit(Role::Publisher, &[Codec::Vp8], Credential::ApiToken).expect("publisher").plan;
         let session = SessionId { worker: WorkerIndex(0), slot, generation: 0 };
-        SessionInfo { session, plan, connected, silent: false, codecs: Vec::new() }
+        SessionInfo { session, plan, connected, silent: false, codecs: Vec::new(), layers: Vec::new() }
     };
     let (old, new, coming) = (publisher(1, true), publisher(2, true), publisher(3, false));
     let mut registry = Registry::default();

@@ -11,10 +11,10 @@ pub use fan_out::GROUP_PACKETS_MAX;
 
 use crate::config::SESSIONS_MAX;
 use crate::control::protocol::{CreateError, Created, EndReason, RequestId, SessionId, WorkerIndex};
-use crate::core::codec::MediaKind;
 use crate::core::demux::{self, DatagramKind};
 use crate::core::extensions::PassThrough;
 use crate::core::identity::Identity;
+use crate::core::layers::LayerSet;
 use crate::core::meters::Meters;
 use crate::core::ntp::NtpClock;
 use crate::core::outbox::{Outbox, SessionEvent, Transmit};
@@ -71,9 +71,11 @@ pub struct Forwarder {
     catch_up_at: Option<Instant>,
     /// What is left for such viewers in this turn.
     catch_up_bytes: usize,
-    /// The stream at hand has such a viewer, and one that waits for a key frame.
+    /// The stream at hand has such a viewer.
     wants_turn: bool,
-    wants_keyframe: bool,
+    /// Layers of the stream at hand of which a viewer waits for a key frame, and those of which viewers need the packets.
+    wants_keyframes: LayerSet,
+    taken: LayerSet,
     /// A viewer's RTCP in clear.
     rtcp: Vec<u8>,
     closing: bool,
@@ -117,7 +119,8 @@ impl Forwarder {
             catch_up_at: None,
             catch_up_bytes: 0,
             wants_turn: false,
-            wants_keyframe: false,
+            wants_keyframes: LayerSet::default(),
+            taken: LayerSet::default(),
             rtcp: Vec::new(),
             closing: false,
             out: Outbox::default(),
@@ -238,6 +241,10 @@ impl Forwarder {
             }
             let sent = publisher.request_keyframes(now, &mut session.peer, &mut self.drained);
             self.meters.counters.keyframe_requests += sent.unwrap_or(0);
+            if let Some(layers) = &mut publisher.layers {
+                layers.measure(now);
+            }
+            self.tell_layers(now, slot);
         }
     }
 
@@ -367,17 +374,17 @@ impl Forwarder {
             self.viewers.resize_with(slot + 1, || None);
         }
         self.viewers[slot] = Some(viewer);
+        self.retarget(now, slot);
+        let layer = self.viewers[slot].as_ref().map(Viewer::layers).unwrap_or_default().1;
         let entry = self.streams.entry(stream);
         entry.viewers.push(slot);
         let is_first = entry.viewers.len() == 1;
-        let may_start = entry.stores[MediaKind::Video as usize].newest_keyframe().is_some();
+        let may_start = entry.stores.video(layer).newest_keyframe().is_some();
+        // The turn ends with a subscription, if the viewer takes what this worker does not have. The worker that has the publisher
+        // answers with a group of pictures or asks for a key frame.
         self.streams.mark_busy(stream);
-        if is_first {
-            // The worker that has the publisher answers with a group of pictures or asks for a key frame.
-            self.broadcast(Signal::Subscribe(stream));
-        }
-        if !may_start && !self.want_local_keyframe(now, stream) && !is_first {
-            self.broadcast(Signal::WantKeyframe(stream));
+        if !may_start && !self.want_local_keyframe(now, stream, layer) && !is_first {
+            self.broadcast(Signal::WantKeyframe(stream, layer));
         }
     }
 
