@@ -7,7 +7,7 @@
 //! so that a viewer anywhere can begin with any.
 
 use super::codec::MediaKind;
-use super::layers::{LayerIndex, LayerSet, LayerTable};
+use super::layers::{LayerSet, LayerTable};
 use super::packet::{MediaPacket, PacketHeader};
 use super::plan::{Epoch, StreamId};
 use super::store::Stores;
@@ -36,8 +36,8 @@ pub struct Stream {
     live_since: Option<Instant>,
     /// The layers of that publisher, if it sends a simulcast.
     pub table: Option<LayerTable>,
-    /// The layers that the viewers here take, or did a moment ago.
-    watched: LayerSet,
+    /// The layers that the viewers here take, or did a moment ago; `None` until that is known.
+    watched: Option<LayerSet>,
     /// When those are let go that nobody takes.
     release_at: Option<Instant>,
     /// What the other workers were told of that.
@@ -77,27 +77,34 @@ impl Stream {
             (self.epoch, self.live_since) = (Some(epoch), Some(now));
             // Nobody is shown the pictures of the one before.
             self.stores = Stores::default();
-            (self.table, self.retarget) = (None, true);
+            (self.table, self.watched, self.retarget) = (None, None, true);
             self.subscribers.assign(None);
         }
         self.epoch == Some(epoch)
     }
 
-    /// Whether viewers here take packets with this header. Before the layers are known they may take any.
+    /// Whether viewers here take packets with this header. Before it is known which layers they take, it may be any.
     fn takes(&self, header: &PacketHeader) -> bool {
-        let is_of_table = self.table.as_ref().is_some_and(|table| table.epoch == header.source.epoch);
-        header.kind() == MediaKind::Audio || !is_of_table || self.watched.contains(header.source.layer)
+        let is_watched = || match (&self.table, self.watched) {
+            (Some(table), Some(watched)) if table.epoch == header.source.epoch => {
+                watched.contains(header.source.layer)
+            }
+            _ => true,
+        };
+        !self.viewers.is_empty() && (header.kind() == MediaKind::Audio || is_watched())
     }
 
     /// What other workers are to send to this one.
     pub fn subscription(&self) -> Subscription {
-        let of_table = |table: &LayerTable| Subscription { epoch: Some(table.epoch), layers: self.watched };
-        self.table.as_ref().map(of_table).unwrap_or_default()
+        match (&self.table, self.watched) {
+            (Some(table), Some(layers)) => Subscription { epoch: Some(table.epoch), layers },
+            _ => Subscription::default(),
+        }
     }
 
     /// The last viewer has left: nothing is taken any more.
     fn unwatch(&mut self) {
-        (self.watched, self.release_at, self.told) = (LayerSet::default(), None, None);
+        (self.watched, self.release_at, self.told) = (None, None, None);
     }
 }
 
@@ -187,9 +194,7 @@ impl Streams {
 
     /// Whether the viewers here take packets of another worker with this header.
     pub fn takes(&self, header: &PacketHeader) -> bool {
-        self.by_id
-            .get(&header.stream)
-            .is_some_and(|stream| !stream.viewers.is_empty() && stream.takes(header))
+        self.by_id.get(&header.stream).is_some_and(|stream| stream.takes(header))
     }
 
     /// Takes what the layers of a publisher are; false if a newer publisher has been heard.
@@ -198,6 +203,9 @@ impl Streams {
         let accepted = stream.accepts(table.epoch, now);
         if accepted {
             stream.subscribers.assign(Some(&table));
+            if stream.table.is_none() {
+                stream.watched = None;
+            }
             (stream.table, stream.retarget) = (Some(table), true);
             stream.mark_busy(id, &mut self.busy);
         }
@@ -212,13 +220,14 @@ impl Streams {
     /// Notes which layers the viewers here take; returns what other workers must be told, if that is news.
     pub fn watch(&mut self, now: Instant, id: StreamId, taken: LayerSet) -> Option<Subscription> {
         let stream = self.by_id.get_mut(&id).filter(|stream| !stream.viewers.is_empty())?;
-        stream.watched = stream.watched.with(taken);
-        let left = stream.watched.without(taken);
+        let watched = stream.watched.unwrap_or(taken).with(taken);
+        let left = watched.without(taken);
+        stream.watched = Some(watched);
         match stream.release_at {
             _ if left.is_empty() => stream.release_at = None,
             None => stream.release_at = Some(now + LAYER_LINGERS),
             Some(at) if at <= now => {
-                (stream.watched, stream.release_at) = (taken, None);
+                (stream.watched, stream.release_at) = (Some(taken), None);
                 if stream.publishers.is_empty() {
                     stream.stores.forget(left);
                 }
@@ -227,12 +236,6 @@ impl Streams {
         }
         let subscription = stream.subscription();
         (stream.told.replace(subscription) != Some(subscription)).then_some(subscription)
-    }
-
-    /// The layer with which a viewer without a wish begins.
-    pub fn automatic(&self, id: StreamId) -> LayerIndex {
-        let table = self.by_id.get(&id).and_then(|stream| stream.table.as_ref());
-        table.and_then(LayerTable::automatic).unwrap_or_default()
     }
 
     /// The stream's viewers have something to be sent in this turn.

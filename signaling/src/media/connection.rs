@@ -224,6 +224,8 @@ impl Conversation<'_> {
             }
             Event::Track { session, codec, .. } => self.context.registry.lock().track(session, codec),
             Event::Silence { session, silent } => self.context.registry.lock().silence(session, silent),
+            // Nothing here chooses among layers yet.
+            Event::Layers { .. } => {}
             Event::Ended { session, reason } => {
                 let role = self.context.registry.lock().ended(session);
                 tracing::debug!(%session, reason = reason.label(), "session ended");
