@@ -24,6 +24,8 @@ pub struct LayerMeter {
     frames: u32,
     measured: Instant,
     is_news: bool,
+    /// Something was news since signaling was told.
+    is_untold: bool,
     /// What signaling was told, and when.
     told: (Vec<Layer>, Option<Instant>),
 }
@@ -54,6 +56,7 @@ impl LayerMeter {
             frames: 0,
             measured: now,
             is_news: false,
+            is_untold: false,
             told: (Vec::new(), None),
         })
     }
@@ -124,12 +127,14 @@ impl LayerMeter {
 
     /// The layers, if they have changed since the last call.
     pub fn take_news(&mut self) -> Option<LayerTable> {
+        self.is_untold |= self.is_news;
         std::mem::take(&mut self.is_news).then(|| self.table.clone())
     }
 
-    /// The layers for signaling, if they have changed since and it is time.
+    /// The layers for signaling, if it is time and [`LayerMeter::take_news`] had news since.
     pub fn take_report(&mut self, now: Instant) -> Option<Vec<Layer>> {
-        if self.told.1.is_some_and(|told| now.saturating_duration_since(told) < INTERVAL) {
+        let is_early = self.told.1.is_some_and(|told| now.saturating_duration_since(told) < INTERVAL);
+        if is_early || !std::mem::take(&mut self.is_untold) {
             return None;
         }
         let report = self.table.report();
@@ -210,6 +215,7 @@ mod tests {
         assert_eq!(active(&meter), [true, true, false]);
         meter.measure(now + Duration::from_millis(3_000));
         assert_eq!(active(&meter), [false; 3]);
+        assert!(meter.take_news().is_some());
         assert_eq!(meter.take_report(now + Duration::from_secs(3)), Some(vec![]));
         assert_eq!(meter.deadline(), None, "nothing more to say");
     }

@@ -10,8 +10,8 @@ pub fn picture_size(codec: Codec, payload: &[u8]) -> Option<(u16, u16)> {
         Codec::Vp9 { .. } => vp9(payload),
         Codec::H264 { .. } => h264(payload),
         Codec::H265 { .. } => h265(payload),
-        // Its sequence header may be anywhere among the OBUs, and every AV1 publisher seen sends scalable layers in one stream.
-        Codec::Av1 { .. } | Codec::Opus | Codec::Pcmu | Codec::Pcma => None,
+        Codec::Av1 { .. } => av1(payload),
+        Codec::Opus | Codec::Pcmu | Codec::Pcma => None,
     }
 }
 
@@ -152,6 +152,52 @@ fn h265_sps(sps: &[u8]) -> Option<(u16, u16)> {
     cropped(whole, (crop_x.checked_mul(unit_x)?, crop_y.checked_mul(unit_y)?))
 }
 
+/// AV1 RTP §4.3: the first OBU of a coded video sequence is its sequence header.
+fn av1(payload: &[u8]) -> Option<(u16, u16)> {
+    let (&aggregation, mut obu) = payload.split_first()?;
+    // Only the last of a counted number of elements comes without its length.
+    if aggregation & 0x30 != 0x10 {
+        loop {
+            let (&length, rest) = obu.split_first()?;
+            obu = rest;
+            if length & 0x80 == 0 {
+                break;
+            }
+        }
+    }
+    let header = *obu.first()?;
+    let (kind, has_extension, has_size) = ((header >> 3) & 0x0f, header & 0x04 != 0, header & 0x02 != 0);
+    // The length of a sequence header, some 12 bytes, takes one byte.
+    let at = 1 + usize::from(has_extension) + usize::from(has_size);
+    if kind == 1 { av1_sequence_header(obu.get(at..)?) } else { None }
+}
+
+/// AV1 bitstream §5.5.1, up to the size.
+fn av1_sequence_header(header: &[u8]) -> Option<(u16, u16)> {
+    let mut bits = Bits::exact(header);
+    bits.take(4)?; // seq_profile, still_picture
+    if bits.take(1)? == 1 {
+        bits.take(5)?; // reduced_still_picture_header: one level
+    } else {
+        if bits.take(1)? == 1 {
+            return None; // timing_info: no encoder for WebRTC sends it
+        }
+        let has_delay = bits.take(1)?;
+        for _ in 0..=bits.take(5)? {
+            bits.take(12)?; // operating_point_idc
+            if bits.take(5)? > 7 {
+                bits.take(1)?; // seq_tier
+            }
+            if has_delay == 1 && bits.take(1)? == 1 {
+                bits.take(4)?; // initial_display_delay_minus_1
+            }
+        }
+    }
+    let (width_bits, height_bits) = (bits.take(4)? + 1, bits.take(4)? + 1);
+    let (width, height) = (bits.take(width_bits)? + 1, bits.take(height_bits)? + 1);
+    Some((u16::try_from(width).ok()?, u16::try_from(height).ok()?))
+}
+
 /// In how many pixels the cropping is counted, by `chroma_format_idc`.
 fn crop_units(chroma: u32) -> (u32, u32) {
     match chroma {
@@ -166,17 +212,25 @@ fn cropped(whole: (u32, u32), cropping: (u32, u32)) -> Option<(u16, u16)> {
     Some((less(whole.0, cropping.0)?, less(whole.1, cropping.1)?))
 }
 
-/// Reads the bits of a NAL unit.
+/// Reads bits.
 struct Bits<'a> {
     bytes: &'a [u8],
     at: usize,
     /// Of the present byte.
     bit: u8,
+    /// In H264 and H265 the bytes 0, 0, 3 stand for 0, 0.
+    is_escaped: bool,
 }
 
 impl<'a> Bits<'a> {
+    /// Of a NAL unit.
     fn new(bytes: &'a [u8]) -> Bits<'a> {
-        Bits { bytes, at: 0, bit: 0 }
+        Bits { bytes, at: 0, bit: 0, is_escaped: true }
+    }
+
+    /// As they are.
+    fn exact(bytes: &'a [u8]) -> Bits<'a> {
+        Bits { is_escaped: false, ..Bits::new(bytes) }
     }
 
     fn next(&mut self) -> Option<u32> {
@@ -184,8 +238,7 @@ impl<'a> Bits<'a> {
         self.bit += 1;
         if self.bit == 8 {
             (self.at, self.bit) = (self.at + 1, 0);
-            // Emulation prevention: 0, 0, 3 stands for 0, 0.
-            if self.at >= 2 && self.bytes.get(self.at - 2..=self.at) == Some(&[0, 0, 3]) {
+            if self.is_escaped && self.at >= 2 && self.bytes.get(self.at - 2..=self.at) == Some(&[0, 0, 3]) {
                 self.at += 1;
             }
         }
@@ -226,6 +279,7 @@ mod tests {
     const H264: Codec = Codec::H264 { profile: H264Profile::High, packetization_mode: 1 };
     const H265: Codec = Codec::H265 { profile_id: 1, tier_flag: 0 };
     const VP9: Codec = Codec::Vp9 { profile_id: 0 };
+    const AV1: Codec = Codec::Av1 { profile: 0 };
 
     #[test]
     fn sizes_are_read_from_the_first_packet_of_a_key_frame() {
@@ -246,6 +300,10 @@ mod tests {
         assert_eq!(picture_size(Codec::Vp8, &vp8), Some((640, 480)), "without the scaling bits");
         let vp9 = [0x8b | 0x20, 0x81, 0x23, 0x00, 0x00, 0x38, 0x01, 0x40, 0x00, 0xb4, 0x02, 0x80, 0x01, 0x68];
         assert_eq!(picture_size(VP9, &vp9), Some((640, 360)), "the larger of two");
+        // As libaom writes it, 1280x720, with a length and without.
+        let sequence = [0x0a, 0x0b, 0x00, 0x00, 0x00, 0x2d, 0x4c, 0xff, 0xb3, 0xc0, 0x20, 0x10, 0x80];
+        assert_eq!(picture_size(AV1, &[&[0x18][..], &sequence].concat()), Some((1280, 720)));
+        assert_eq!(picture_size(AV1, &[&[0x28, 0x0d][..], &sequence].concat()), Some((1280, 720)));
     }
 
     #[test]
@@ -256,7 +314,7 @@ mod tests {
         assert_eq!(picture_size(H264, &[0x65, 0x88]), None);
         assert_eq!(picture_size(H265, &[0x42, 0x01, 0x01]), None);
         assert_eq!(picture_size(Codec::Vp8, &[0x10, 0x11, 0, 0, 0x9d, 0x01, 0x2a, 1, 0, 1, 0]), None);
-        for codec in [H264, H265, VP9, Codec::Vp8] {
+        for codec in [H264, H265, VP9, AV1, Codec::Vp8] {
             for byte in 0..=255 {
                 for length in 0..24 {
                     let _ = picture_size(codec, &vec![byte; length]);

@@ -36,6 +36,8 @@ pub struct Stream {
     live_since: Option<Instant>,
     /// The layers of that publisher, if it sends a simulcast.
     pub table: Option<LayerTable>,
+    /// That publisher is on this worker, so all layers come whether they are taken or not.
+    has_all_layers: bool,
     /// The layers that the viewers here take, or did a moment ago; `None` until that is known.
     watched: Option<LayerSet>,
     /// When those are let go that nobody takes.
@@ -197,8 +199,8 @@ impl Streams {
         self.by_id.get(&header.stream).is_some_and(|stream| stream.takes(header))
     }
 
-    /// Takes what the layers of a publisher are; false if a newer publisher has been heard.
-    pub fn set_layers(&mut self, now: Instant, id: StreamId, table: LayerTable) -> bool {
+    /// Takes what the layers of a publisher are, who is on this worker or on another; false if a newer one has been heard.
+    pub fn set_layers(&mut self, now: Instant, id: StreamId, table: LayerTable, is_here: bool) -> bool {
         let stream = self.by_id.entry(id).or_default();
         let accepted = stream.accepts(table.epoch, now);
         if accepted {
@@ -206,7 +208,7 @@ impl Streams {
             if stream.table.is_none() {
                 stream.watched = None;
             }
-            (stream.table, stream.retarget) = (Some(table), true);
+            (stream.table, stream.has_all_layers, stream.retarget) = (Some(table), is_here, true);
             stream.mark_busy(id, &mut self.busy);
         }
         accepted
@@ -228,7 +230,7 @@ impl Streams {
             None => stream.release_at = Some(now + LAYER_LINGERS),
             Some(at) if at <= now => {
                 (stream.watched, stream.release_at) = (Some(taken), None);
-                if stream.publishers.is_empty() {
+                if !stream.has_all_layers {
                     stream.stores.forget(left);
                 }
             }

@@ -46,7 +46,7 @@ impl Forwarder {
             }
             Signal::Layers(stream, table) => {
                 if self.streams.get(stream).is_some_and(|stream| !stream.viewers.is_empty()) {
-                    self.streams.set_layers(now, stream, table);
+                    self.streams.set_layers(now, stream, table, false);
                 }
             }
             Signal::WantKeyframe(stream, layer) => {

@@ -137,11 +137,12 @@ impl Forwarder {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let (id, stream) = (session.id, session.plan.stream);
         let RoleState::Publisher(Publisher { layers: Some(layers), .. }) = &mut session.role else { return };
+        let news = layers.take_news();
         if let Some(report) = layers.take_report(now) {
             self.out.events.push_back(SessionEvent::Layers(id, report));
         }
-        let Some(table) = layers.take_news() else { return };
-        if self.streams.set_layers(now, stream, table.clone()) {
+        let Some(table) = news else { return };
+        if self.streams.set_layers(now, stream, table.clone(), true) {
             for worker in self.streams.entry(stream).subscribers.all().iter() {
                 self.tell(worker, Signal::Layers(stream, table.clone()));
             }
