@@ -116,9 +116,8 @@ impl RtpRewriter {
     /// The sequence number and timestamp under which a packet of `source` is sent, whenever it is; `None` for one from before
     /// the switch to that source.
     pub fn rewritten(&self, source: Source, sequence: u64, timestamp: u32) -> Option<(u64, u32)> {
-        let mappings = [self.mapping.as_ref(), self.before.as_deref()];
-        let mapping = mappings.into_iter().flatten().find(|mapping| mapping.source == source)?;
-        mapping.rewritten(sequence, timestamp)
+        let of_source = |mapping: &&Mapping| mapping.source == source;
+        self.mappings().filter(of_source).find_map(|mapping| mapping.rewritten(sequence, timestamp))
     }
 
     /// The same for a packet of the source that is followed, which is now sent for the first time.
@@ -135,9 +134,13 @@ impl RtpRewriter {
     pub fn source_sequence(&self, sent: u16) -> Option<(Source, u64)> {
         let newest = self.next_sequence.checked_sub(1)?;
         let sent = newest.checked_sub(u64::from((newest as u16).wrapping_sub(sent)))?;
-        let mappings = [self.mapping.as_ref(), self.before.as_deref()];
-        let mapping = mappings.into_iter().flatten().find(|mapping| sent >= mapping.first_sent())?;
+        let mapping = self.mappings().find(|mapping| sent >= mapping.first_sent())?;
         Some((mapping.source, sent.wrapping_sub(mapping.sequence_offset)))
+    }
+
+    /// The newest first.
+    fn mappings(&self) -> impl Iterator<Item = &Mapping> {
+        self.mapping.as_ref().into_iter().chain(self.before.as_deref())
     }
 }
 

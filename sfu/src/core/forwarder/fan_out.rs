@@ -124,9 +124,9 @@ impl Forwarder {
                 sessions.get(*slot).is_some_and(|session| session.plan.stream == id && session.is_connected())
             };
             if self.streams.end_serving(serving, lives) {
-                self.broadcast(Signal::Unsubscribe(id));
+                self.broadcast(&Signal::Unsubscribe(id));
             } else if let Some(subscription) = self.streams.watch(now, id, self.taken) {
-                self.broadcast(Signal::Subscribe(id, subscription));
+                self.broadcast(&Signal::Subscribe(id, subscription));
             }
             self.streams.tidy(id);
         }
@@ -226,7 +226,7 @@ impl Forwarder {
     /// Asks the stream's publishers for a key frame of a layer, wherever they are.
     pub(super) fn want_keyframe(&mut self, now: Instant, stream: StreamId, layer: LayerIndex) {
         if !self.want_local_keyframe(now, stream, layer) {
-            self.broadcast(Signal::WantKeyframe(stream, layer));
+            self.broadcast(&Signal::WantKeyframe(stream, layer));
         }
     }
 
@@ -244,7 +244,7 @@ impl Forwarder {
     }
 
     /// Tells every other worker.
-    pub(super) fn broadcast(&mut self, signal: Signal) {
+    pub(super) fn broadcast(&mut self, signal: &Signal) {
         self.others.iter().for_each(|worker| self.tell(worker, signal.clone()));
     }
 

@@ -384,7 +384,7 @@ impl Forwarder {
         // answers with a group of pictures or asks for a key frame.
         self.streams.mark_busy(stream);
         if !may_start && !self.want_local_keyframe(now, stream, layer) && !is_first {
-            self.broadcast(Signal::WantKeyframe(stream, layer));
+            self.broadcast(&Signal::WantKeyframe(stream, layer));
         }
     }
 
@@ -407,7 +407,7 @@ impl Forwarder {
         let Some(session) = self.sessions.get(slot) else { return };
         let id = session.plan.stream;
         if self.streams.leave(id, slot) {
-            self.broadcast(Signal::Unsubscribe(id));
+            self.broadcast(&Signal::Unsubscribe(id));
         }
         self.streams.tidy(id);
     }
@@ -430,7 +430,7 @@ impl Forwarder {
 
     /// Tells the other workers that this one starts anew.
     pub fn announce_restart(&mut self) {
-        self.broadcast(Signal::Restarted);
+        self.broadcast(&Signal::Restarted);
     }
 
     /// The counters.
