@@ -1,23 +1,24 @@
 // Simulcast from a browser: its viewers are given the best layer that it sends.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { chromium } from './helpers/browsers.js';
+import { chromium, firefox } from './helpers/browsers.js';
 import { testPicturePlays } from './helpers/frames.js';
 import { Server, until } from './helpers/server.js';
 import { received, startPublisher, studioPage, watch } from './helpers/streams.js';
 
-let server, studio, audience;
+let server, audience;
+const studios = {};
 
 before(async () => {
-  [server, studio, audience] = await Promise.all([Server.start(), chromium(), chromium()]);
+  [server, audience, studios.Chromium, studios.Firefox] = await Promise.all([Server.start(), chromium(), chromium(), firefox()]);
 });
 
 after(async () => {
-  await Promise.all([studio, audience].map((browser) => browser?.close()));
+  await Promise.all([audience, ...Object.values(studios)].map((browser) => browser?.close()));
   await server?.stop();
 });
 
-// Makes a page publish its video in two sizes; of a picture as small as this Chromium sends no third.
+// Makes a page publish its video in two sizes; of one as small as the test picture Chromium sends no third.
 function sendTwoLayers() {
   const native = RTCPeerConnection.prototype.addTransceiver;
   RTCPeerConnection.prototype.addTransceiver = function (track, init) {
@@ -51,12 +52,12 @@ const widthBecomes = (page, width) =>
     20_000,
   );
 
-for (const codec of ['VP8', 'H264']) {
-  test(`viewers follow ${codec} layers as the browser stops and resumes them`, async () => {
-    const source = await studioPage(studio, server);
+for (const [name, codec] of [['Chromium', 'VP8'], ['Chromium', 'H264'], ['Firefox', 'VP8']]) {
+  test(`viewers follow ${codec} layers as ${name} stops and resumes them`, async () => {
+    const source = await studioPage(studios[name], server);
     await source.evaluate(sendTwoLayers);
-    await startPublisher(source, codec, { codec });
-    const page = await watch(audience, server, codec);
+    await startPublisher(source, name + codec, { codec });
+    const page = await watch(audience, server, name + codec);
     await widthBecomes(page, 640);
     await testPicturePlays(page);
     await send(source, ['h']);
