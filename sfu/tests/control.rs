@@ -7,8 +7,8 @@ use plans::plan_h264;
 use sfu::config::MediaConfig;
 use sfu::control::frame::{Decoder, encode};
 use sfu::control::protocol::{
-    CreateError, EndReason, Event, Hello, PROTOCOL_VERSION, Request, RequestId, SessionId, WorkerIndex,
-    WorkerLoad,
+    CreateError, EndReason, Event, Hello, LayerChoice, PROTOCOL_VERSION, Request, RequestId, SessionId,
+    WorkerIndex, WorkerLoad,
 };
 use sfu::core::plan::{Epoch, Role, SessionPlan};
 use sfu::error::StartError;
@@ -246,6 +246,22 @@ fn bytes_of_another_protocol_cost_the_connection_only() {
     stranger.stream.read_to_end(&mut rest).expect("the stranger is cut off");
     let (mut signaling, _) = Signaling::connect(&media.control);
     signaling.create(0, viewer()).unwrap();
+    signaling.ask(&Request::Shutdown);
+    media.thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_wish_for_a_layer_is_taken_for_viewers_and_ignored_for_sessions_that_are_not_there() {
+    let media = start("layer");
+    let (mut signaling, _) = Signaling::connect(&media.control);
+    let session = signaling.create(0, viewer()).unwrap();
+    let nobody = SessionId { slot: 77, ..session };
+    let choice = LayerChoice { rid: Some("a rid that no plan can have".into()), ..LayerChoice::default() };
+    for session in [session, nobody, SessionId { worker: WorkerIndex(63), ..nobody }] {
+        signaling.ask(&Request::SelectLayer { session, choice: choice.clone() });
+    }
+    signaling.ask(&Request::Delete { session });
+    assert_eq!(signaling.event(), Event::Ended { session, reason: EndReason::Deleted });
     signaling.ask(&Request::Shutdown);
     media.thread.join().unwrap().unwrap();
 }

@@ -92,6 +92,8 @@ struct Encoder {
     publisher: ClientIndex,
     frame: u64,
     layers: Vec<usize>,
+    /// Packets sent of each layer.
+    sent: [u64; 3],
     /// It answers key-frame requests.
     listens: bool,
     /// Frames from one key frame to the next; 0 = only the first and what is asked for.
@@ -110,6 +112,7 @@ impl Encoder {
             frame: 0,
             due: layers.clone(),
             layers,
+            sent: [0; 3],
             listens: true,
             interval: 0,
             asked: vec![],
@@ -126,7 +129,8 @@ impl Encoder {
             for &layer in &self.layers {
                 let natural = self.interval > 0 && self.frame.is_multiple_of(self.interval);
                 let payload = picture(layer, self.frame, natural || self.due.contains(&layer));
-                world.client(self.publisher).send_layer(layer, self.frame, &payload);
+                world.client(self.publisher).send_layer(layer, self.sent[layer], self.frame, &payload);
+                self.sent[layer] += 1;
             }
             self.due.retain(|layer| !self.layers.contains(layer));
             self.frame += 1;
@@ -411,5 +415,74 @@ fn a_publisher_that_ends_leaves_viewers_waiting_and_the_next_one_finds_them() {
         let received = world.client(viewer).received();
         assert!(received.windows(2).all(|pair| *pair[1].seq_no == *pair[0].seq_no + 1));
         assert_eq!(received.len(), 60);
+    }
+}
+
+#[test]
+fn viewers_of_one_worker_have_each_their_layer_and_the_packets_of_the_others_cost_them_nothing() {
+    let mut world = World::new(2);
+    let mut encoder = simulcast(&mut world, 0);
+    let viewers: Vec<_> = (0..6).map(|place| world.join(place / 3, viewer())).collect();
+    for (index, viewer) in viewers.iter().enumerate() {
+        world.select_layer(*viewer, rid(RIDS[index % 3]));
+    }
+    world.run(Duration::from_secs(1));
+    encoder.publish(&mut world, 60);
+    for (index, viewer) in viewers.into_iter().enumerate() {
+        let seen = seen(&mut world, viewer);
+        assert_eq!((order(&seen), seen.len()), (vec![index % 3], 60));
+    }
+    assert_eq!(world.snapshot(0).rtp_packets_out + world.snapshot(1).rtp_packets_out, 360);
+    assert_eq!(world.dropped(0, DropReason::UnselectedLayer), 0);
+}
+
+/// Numbers that look random, the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+#[test]
+fn whatever_is_wished_for_and_whatever_comes_and_goes_each_viewer_has_one_stream_that_it_can_decode() {
+    for seed in 0..12 {
+        let (mut world, mut dice) = (World::new(3), Dice(seed));
+        let mut encoder = simulcast(&mut world, dice.roll(3) as usize);
+        let mut viewers: Vec<(ClientIndex, Option<usize>)> = Vec::new();
+        for _ in 0..60 {
+            let layer = dice.roll(3) as usize;
+            match dice.roll(8) {
+                0 | 1 if viewers.len() < 8 => {
+                    viewers.push((world.join(dice.roll(3) as usize, viewer()), None));
+                }
+                2 if !viewers.is_empty() => {
+                    let (gone, _) = viewers.swap_remove(dice.roll(viewers.len() as u64) as usize);
+                    seen(&mut world, gone);
+                    world.client(gone).close();
+                }
+                3 if encoder.layers.len() > 1 => encoder.layers.retain(|other| *other != layer),
+                4 if !encoder.layers.contains(&layer) => {
+                    encoder.layers.push(layer);
+                    // If it does not begin with a key frame, it must be asked for one.
+                    encoder.due.extend(Some(layer).filter(|_| dice.roll(2) == 0));
+                }
+                _ if !viewers.is_empty() => {
+                    let viewer = dice.roll(viewers.len() as u64) as usize;
+                    viewers[viewer].1 = Some(layer);
+                    world.select_layer(viewers[viewer].0, rid(RIDS[layer]));
+                }
+                _ => {}
+            }
+            encoder.publish(&mut world, 1 + dice.roll(20));
+        }
+        encoder.layers = vec![0, 1, 2];
+        encoder.publish(&mut world, 150);
+        for (viewer, wish) in viewers {
+            let last = *seen(&mut world, viewer).last().unwrap();
+            assert_eq!((last.layer, last.frame), (wish.unwrap_or(2), encoder.frame - 1), "seed {seed}");
+        }
     }
 }

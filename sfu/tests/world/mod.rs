@@ -127,10 +127,11 @@ impl Client {
         self.send_on(1000, sequence, frame.wrapping_mul(3_000), payload);
     }
 
-    /// Publishes a one-packet frame of a layer. Layers count and tell the time each from another beginning.
-    pub fn send_layer(&mut self, layer: usize, frame: u64, payload: &[u8]) {
+    /// Publishes a one-packet frame of a layer, its `sequence`th packet. Layers count and tell the time each from another
+    /// beginning.
+    pub fn send_layer(&mut self, layer: usize, sequence: u64, frame: u64, payload: &[u8]) {
         let timestamp = (frame as u32 * 3_000).wrapping_sub(layer as u32 * 1_000_000);
-        self.send_on(layer_ssrcs(layer).0, 20_000 + 5_000 * layer as u64 + frame, timestamp, payload);
+        self.send_on(layer_ssrcs(layer).0, 20_000 + 5_000 * layer as u64 + sequence, timestamp, payload);
     }
 
     fn send_on(&mut self, ssrc: u32, sequence: u64, timestamp: u32, payload: &[u8]) {
