@@ -36,12 +36,12 @@ pub struct Stream {
     live_since: Option<Instant>,
     /// The layers of that publisher, if it sends a simulcast.
     pub table: Option<LayerTable>,
-    /// That publisher is on this worker, so all layers come whether they are taken or not.
-    has_all_layers: bool,
+    /// That publisher is on this worker, so that all layers come whether they are taken or not.
+    is_here: bool,
     /// The layers that the viewers here take, or did a moment ago; `None` until that is known.
     watched: Option<LayerSet>,
-    /// When those are let go that nobody takes.
-    release_at: Option<Instant>,
+    /// Those that nobody has taken since a while, and when they are let go.
+    leaving: Option<(LayerSet, Instant)>,
     /// What the other workers were told of that.
     told: Option<Subscription>,
     /// The publisher or its layers have changed, so each viewer may have to be sent another one.
@@ -73,13 +73,13 @@ impl Stream {
         }
     }
 
-    /// Whether something of this publisher may pass: not when a newer publisher has been heard.
-    fn accepts(&mut self, epoch: Epoch, now: Instant) -> bool {
+    /// Whether something of this publisher, who is on this worker or on another, may pass: not when a newer one has been heard.
+    fn accepts(&mut self, epoch: Epoch, now: Instant, is_here: bool) -> bool {
         if self.epoch.is_none_or(|newest| epoch > newest) {
-            (self.epoch, self.live_since) = (Some(epoch), Some(now));
+            (self.epoch, self.live_since, self.is_here) = (Some(epoch), Some(now), is_here);
             // Nobody is shown the pictures of the one before.
             self.stores = Stores::default();
-            (self.table, self.watched, self.retarget) = (None, None, true);
+            (self.table, self.watched, self.leaving, self.retarget) = (None, None, None, true);
             self.subscribers.assign(None);
         }
         self.epoch == Some(epoch)
@@ -104,9 +104,12 @@ impl Stream {
         }
     }
 
-    /// The last viewer has left: nothing is taken any more.
+    /// The last viewer has left: nothing is taken any more, and what a publisher elsewhere sends is not heard of.
     fn unwatch(&mut self) {
-        (self.watched, self.release_at, self.told) = (None, None, None);
+        (self.watched, self.leaving, self.told) = (None, None, None);
+        if !self.is_here {
+            (self.table, self.stores) = (None, Stores::default());
+        }
     }
 }
 
@@ -176,11 +179,11 @@ impl Streams {
         }
     }
 
-    /// Keeps a packet and queues it for the fan-out of this turn.
-    pub fn push(&mut self, packet: MediaPacket) -> Pushed {
+    /// Keeps a packet, which was published on this worker or on another, and queues it for the fan-out of this turn.
+    pub fn push(&mut self, packet: MediaPacket, is_here: bool) -> Pushed {
         let id = packet.header.stream;
         let stream = self.by_id.entry(id).or_default();
-        if !stream.accepts(packet.header.source.epoch, packet.header.received) {
+        if !stream.accepts(packet.header.source.epoch, packet.header.received, is_here) {
             return Pushed::Superseded;
         }
         if !stream.stores.insert(packet.clone()) {
@@ -202,13 +205,13 @@ impl Streams {
     /// Takes what the layers of a publisher are, who is on this worker or on another; false if a newer one has been heard.
     pub fn set_layers(&mut self, now: Instant, id: StreamId, table: LayerTable, is_here: bool) -> bool {
         let stream = self.by_id.entry(id).or_default();
-        let accepted = stream.accepts(table.epoch, now);
+        let accepted = stream.accepts(table.epoch, now, is_here);
         if accepted {
             stream.subscribers.assign(Some(&table));
             if stream.table.is_none() {
                 stream.watched = None;
             }
-            (stream.table, stream.has_all_layers, stream.retarget) = (Some(table), is_here, true);
+            (stream.table, stream.retarget) = (Some(table), true);
             stream.mark_busy(id, &mut self.busy);
         }
         accepted
@@ -225,16 +228,15 @@ impl Streams {
         let watched = stream.watched.unwrap_or(taken).with(taken);
         let left = watched.without(taken);
         stream.watched = Some(watched);
-        match stream.release_at {
-            _ if left.is_empty() => stream.release_at = None,
-            None => stream.release_at = Some(now + LAYER_LINGERS),
-            Some(at) if at <= now => {
-                (stream.watched, stream.release_at) = (Some(taken), None);
-                if !stream.has_all_layers {
-                    stream.stores.forget(left);
+        match stream.leaving.take().map(|(layers, at)| (layers.without(taken), at)) {
+            Some((layers, at)) if at <= now => {
+                stream.watched = Some(watched.without(layers));
+                if !stream.is_here {
+                    stream.stores.forget(layers);
                 }
             }
-            Some(_) => {}
+            None if !left.is_empty() => stream.leaving = Some((left, now + LAYER_LINGERS)),
+            leaving => stream.leaving = leaving,
         }
         let subscription = stream.subscription();
         (stream.told.replace(subscription) != Some(subscription)).then_some(subscription)
@@ -251,7 +253,7 @@ impl Streams {
     pub fn keep_earlier(&mut self, packet: MediaPacket) -> Pushed {
         let id = packet.header.stream;
         let stream = self.by_id.entry(id).or_default();
-        if !stream.accepts(packet.header.source.epoch, packet.header.received) {
+        if !stream.accepts(packet.header.source.epoch, packet.header.received, false) {
             return Pushed::Superseded;
         }
         let kept = stream.stores.insert(packet);

@@ -29,7 +29,7 @@ impl Forwarder {
         // One that was on its way when the last viewer left it is nobody's.
         if self.streams.takes(&packet.header) {
             let pushed =
-                if is_earlier { self.streams.keep_earlier(packet) } else { self.streams.push(packet) };
+                if is_earlier { self.streams.keep_earlier(packet) } else { self.streams.push(packet, false) };
             self.count_refused(pushed);
         }
     }

@@ -150,7 +150,7 @@ impl Forwarder {
     }
 
     fn distribute(&mut self, packet: MediaPacket) {
-        let pushed = self.streams.push(packet.clone());
+        let pushed = self.streams.push(packet.clone(), true);
         self.count_refused(pushed);
         let Some(stream) = self.streams.get(packet.header.stream) else { return };
         let to = stream.subscribers.of(&packet.header);
