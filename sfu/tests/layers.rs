@@ -448,10 +448,11 @@ impl Dice {
 
 #[test]
 fn whatever_is_wished_for_and_whatever_comes_and_goes_each_viewer_has_one_stream_that_it_can_decode() {
-    for seed in 0..12 {
+    for seed in 0..120 {
         let (mut world, mut dice) = (World::new(3), Dice(seed));
         let mut encoder = simulcast(&mut world, dice.roll(3) as usize);
         let mut viewers: Vec<(ClientIndex, Option<usize>)> = Vec::new();
+        let mut epoch = 1;
         for _ in 0..60 {
             let layer = dice.roll(3) as usize;
             match dice.roll(8) {
@@ -459,7 +460,9 @@ fn whatever_is_wished_for_and_whatever_comes_and_goes_each_viewer_has_one_stream
                     viewers.push((world.join(dice.roll(3) as usize, viewer()), None));
                 }
                 2 if !viewers.is_empty() => {
+                    viewers.iter().for_each(|(viewer, _)| world.lose_next_to(*viewer, false));
                     let (gone, _) = viewers.swap_remove(dice.roll(viewers.len() as u64) as usize);
+                    encoder.publish(&mut world, 30);
                     seen(&mut world, gone);
                     world.client(gone).close();
                 }
@@ -469,6 +472,16 @@ fn whatever_is_wished_for_and_whatever_comes_and_goes_each_viewer_has_one_stream
                     // If it does not begin with a key frame, it must be asked for one.
                     encoder.due.extend(Some(layer).filter(|_| dice.roll(2) == 0));
                 }
+                5 if dice.roll(4) == 0 => {
+                    // What is lost of a publisher who is replaced is lost.
+                    viewers.iter().for_each(|(viewer, _)| world.lose_next_to(*viewer, false));
+                    encoder.publish(&mut world, 30);
+                    epoch += 1;
+                    let worker = dice.roll(3) as usize;
+                    let publisher = world.join(worker, plan_simulcast(Epoch(epoch), &RIDS));
+                    world.run(Duration::from_millis(200));
+                    encoder = Encoder { frame: encoder.frame, ..Encoder::new(publisher) };
+                }
                 _ if !viewers.is_empty() => {
                     let viewer = dice.roll(viewers.len() as u64) as usize;
                     viewers[viewer].1 = Some(layer);
@@ -476,7 +489,14 @@ fn whatever_is_wished_for_and_whatever_comes_and_goes_each_viewer_has_one_stream
                 }
                 _ => {}
             }
-            encoder.publish(&mut world, 1 + dice.roll(20));
+            for _ in 0..=dice.roll(20) {
+                for (viewer, _) in &viewers {
+                    // What is lost before the first packet is not missed.
+                    let plays = !world.client(*viewer).received().is_empty();
+                    world.lose_next_to(*viewer, plays && dice.roll(15) == 0);
+                }
+                encoder.publish(&mut world, 1);
+            }
         }
         encoder.layers = vec![0, 1, 2];
         encoder.publish(&mut world, 150);

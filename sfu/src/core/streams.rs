@@ -67,6 +67,11 @@ impl Stream {
             && self.pending.is_empty()
     }
 
+    /// Whether the publisher is on this worker, as far as is known; not one who was replaced by another elsewhere.
+    pub fn has_publisher(&self) -> bool {
+        !self.publishers.is_empty() && (self.is_here || self.epoch.is_none())
+    }
+
     fn mark_busy(&mut self, id: StreamId, busy: &mut Vec<StreamId>) {
         if !std::mem::replace(&mut self.is_busy, true) {
             busy.push(id);

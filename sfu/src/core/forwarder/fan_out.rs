@@ -65,7 +65,7 @@ impl Forwarder {
     fn subscribed(&mut self, now: Instant, from: WorkerIndex, id: StreamId, subscription: Subscription) {
         let stream = self.streams.entry(id);
         let new = stream.subscribers.insert(from, subscription, stream.table.as_ref());
-        if stream.publishers.is_empty() {
+        if !stream.has_publisher() {
             return;
         }
         if let Some(table) = stream.table.clone().filter(|table| Some(table.epoch) != subscription.epoch) {
@@ -232,15 +232,16 @@ impl Forwarder {
 
     /// Asks the publishers on this worker; false if there is none.
     pub(super) fn want_local_keyframe(&mut self, now: Instant, stream: StreamId, layer: LayerIndex) -> bool {
-        let publishers =
-            self.streams.get_mut(stream).map(|stream| stream.publishers.clone()).unwrap_or_default();
-        for &slot in &publishers {
+        let Some(found) = self.streams.get(stream).filter(|found| found.has_publisher()) else {
+            return false;
+        };
+        for slot in found.publishers.clone() {
             let Some(session) = self.sessions.get_mut(slot) else { continue };
             let RoleState::Publisher(publisher) = &mut session.role else { continue };
             publisher.want_keyframe(layer);
             self.schedule(now, slot);
         }
-        !publishers.is_empty()
+        true
     }
 
     /// Tells every other worker.
