@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 const INTERVAL: Duration = Duration::from_secs(1);
 /// A layer of which nothing has come for so long is not sent, however slow the pictures are.
 const INACTIVE_AFTER: Duration = Duration::from_secs(2);
-/// Nor one without which the others have sent so many frames: half a second of two others at 30 a second. A layer that has a
-/// quarter of their frames is still sent.
-const INACTIVE_AFTER_FRAMES: u32 = 30;
+/// Nor one without which each of the others has sent so many frames: half a second at 30 a second. A layer that has a quarter of
+/// their frames is still sent.
+const INACTIVE_AFTER_FRAMES: u32 = 15;
 /// A bitrate is news if it differs by more than one part in so many.
 const NEWS: u32 = 4;
 
@@ -92,9 +92,12 @@ impl LayerMeter {
     }
 
     fn note_missing(&mut self, now: Instant) {
+        let others =
+            self.table.layers.iter().filter(|layer| layer.is_active).count().saturating_sub(1) as u32;
+        let missed = INACTIVE_AFTER_FRAMES * others.max(1);
         for (meter, state) in self.meters.iter().zip(&mut self.table.layers).filter(|(_, s)| s.is_active) {
             let unsent = meter.last.is_some_and(|last| now.saturating_duration_since(last) >= INACTIVE_AFTER);
-            if unsent || self.frames.wrapping_sub(meter.frames) >= INACTIVE_AFTER_FRAMES {
+            if unsent || self.frames.wrapping_sub(meter.frames) >= missed {
                 state.is_active = false;
                 self.is_news = true;
             }
@@ -204,6 +207,10 @@ mod tests {
         assert_eq!(active(&meter), [true, true, false]);
         play(&mut meter, &mut now, 1, &[(2, 100)]);
         assert_eq!(active(&meter), [true, true, true]);
+        play(&mut meter, &mut now, 16, &[(1, 100)]);
+        assert_eq!(active(&meter), [true, true, true], "two are missing, each a quarter of a second");
+        play(&mut meter, &mut now, 16, &[(1, 100)]);
+        assert_eq!(active(&meter), [false, true, false]);
     }
 
     #[test]
