@@ -5,6 +5,7 @@ use sfu::core::codec::{Codec, H264Profile, MediaKind};
 use sfu::core::extensions::PassThrough;
 use sfu::core::forwarder::Forwarder;
 use sfu::core::identity::Identity;
+use sfu::core::layers::LayerIndex;
 use sfu::core::ntp::NtpClock;
 use sfu::core::packet::{MediaPacket, PacketHeader};
 use sfu::core::plan::{
@@ -82,7 +83,7 @@ pub fn binding_request() -> Vec<u8> {
 pub fn packet() -> MediaPacket {
     let header = PacketHeader {
         stream: StreamId(1),
-        source: Source { epoch: Epoch(1), ssrc: Ssrc(1), codec: H264 },
+        source: Source { epoch: Epoch(1), ssrc: Ssrc(1), codec: H264, layer: LayerIndex(0) },
         sequence: 1,
         timestamp: 3_000,
         marker: false,

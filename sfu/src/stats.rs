@@ -16,7 +16,7 @@ pub enum DropReason {
     Rejected,
     /// RTP payload larger than a mesh slot.
     Oversize,
-    /// A simulcast layer that is not forwarded.
+    /// Of a simulcast layer that no viewer of the stream takes, or of none that was offered.
     UnselectedLayer,
     /// A packet of a publisher that was replaced.
     Superseded,

@@ -6,6 +6,7 @@
 use crate::control::protocol::{IceCredentials, RequestId, SessionId, WorkerIndex};
 use crate::core::egress::{TrainLimits, Trains};
 use crate::core::forwarder::{Forwarder, GROUP_PACKETS_MAX};
+use crate::core::layers::Wish;
 use crate::core::meters::Histogram;
 use crate::core::outbox::{Crossing, SessionEvent};
 use crate::core::plan::SessionPlan;
@@ -54,6 +55,8 @@ pub enum Command {
         /// The client's new credentials.
         remote: IceCredentials,
     },
+    /// A viewer wants this simulcast layer.
+    SelectLayer(SessionId, Wish),
     /// Answered by [`FromWorker::Stats`].
     Stats,
     /// End all sessions, then the worker.
@@ -156,6 +159,9 @@ impl Worker {
                 Some(Command::RestartIce { request, session, remote }) => {
                     self.forwarder.restart_ice(request, session, remote);
                 }
+                Some(Command::SelectLayer(session, wish)) => {
+                    self.forwarder.select_layer(now, session, wish);
+                }
                 Some(Command::Stats) => self.report(),
                 Some(Command::ShutDown) => self.forwarder.shut_down(now),
                 None => return,
@@ -232,11 +238,12 @@ impl Worker {
                 }
             }
         }
-        while let Some(&(worker, signal)) = out.signals.front() {
-            if mesh.inboxes[usize::from(worker.0)].signals.push((self.index, signal)).is_err() {
+        while let Some((worker, signal)) = out.signals.pop_front() {
+            let pushed = mesh.inboxes[usize::from(worker.0)].signals.push((self.index, signal));
+            if let Err((_, signal)) = pushed {
+                out.signals.push_front((worker, signal));
                 break;
             }
-            out.signals.pop_front();
             wake.insert(worker);
         }
         wake.iter().for_each(|worker| mesh.wakers[usize::from(worker.0)].wake());

@@ -7,7 +7,8 @@ mod plans;
 use media::{PATIENCE, Signaling, config, start};
 use plans::plan_h264;
 use sfu::control::protocol::{
-    CreateError, EndReason, Event, IceCredentials, PROTOCOL_VERSION, Request, RestartError,
+    CreateError, EndReason, Event, IceCredentials, LayerChoice, PROTOCOL_VERSION, Request, RestartError, SessionId,
+    WorkerIndex,
 };
 use sfu::core::plan::{Epoch, Role, SessionPlan};
 use sfu::error::StartError;
@@ -147,5 +148,21 @@ fn a_restart_of_what_is_not_connected_or_not_there_is_refused_and_changes_nothin
     assert_eq!(next.event(), Event::Ended { session, reason: EndReason::Deleted });
     assert_eq!(next.restart_ice(session, &remote, b"new"), Err(RestartError::NoSession));
     next.ask(&Request::Shutdown);
+    media.thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_wish_for_a_layer_is_taken_for_viewers_and_ignored_for_sessions_that_are_not_there() {
+    let media = start("layer");
+    let (mut signaling, _) = Signaling::connect(&media.control);
+    let session = signaling.create(0, viewer()).unwrap();
+    let nobody = SessionId { slot: 77, ..session };
+    let choice = LayerChoice { rid: Some("a rid that no plan can have".into()), ..LayerChoice::default() };
+    for session in [session, nobody, SessionId { worker: WorkerIndex(63), ..nobody }] {
+        signaling.ask(&Request::SelectLayer { session, choice: choice.clone() });
+    }
+    signaling.ask(&Request::Delete { session });
+    assert_eq!(signaling.event(), Event::Ended { session, reason: EndReason::Deleted });
+    signaling.ask(&Request::Shutdown);
     media.thread.join().unwrap().unwrap();
 }

@@ -32,7 +32,7 @@ impl Wired {
         let socket = bind(host);
         let mut plan = plan_h264(role, Epoch(u64::from(role == Role::Publisher)));
         let both = [servers[0], servers[1]];
-        let mut client = Client::new(Instant::now(), socket.local_addr().unwrap(), both, true, None);
+        let mut client = Client::new(Instant::now(), socket.local_addr().unwrap(), both, &plan, None);
         plan.remote = client.transport();
         let created = signaling.create_session(0, plan).unwrap();
         client.connect(role, true, &created.ice_ufrag, &created.ice_pwd, fingerprint);

@@ -212,8 +212,9 @@ impl Control {
             Request::RestartIce { request, session, remote, blob } => {
                 self.restart_ice(connection, request, session, (remote, blob));
             }
-            // Every viewer is sent the first layer.
-            Request::SelectLayer { .. } => {}
+            Request::SelectLayer { session, choice } => {
+                self.command(session.worker, Command::SelectLayer(session, choice.into()));
+            }
             Request::Stats => self.ask_workers(Purpose::Stats),
             Request::Shutdown => self.shut_down(),
         }
@@ -316,6 +317,10 @@ impl Control {
                 if let Some(stream) = self.sessions.get(&session).map(|info| info.plan.stream) {
                     self.tell(&Event::Track { session, stream, codec });
                 }
+            }
+            SessionEvent::Layers(session, layers) => {
+                self.update(session, |info| info.layers.clone_from(&layers));
+                self.tell(&Event::Layers { session, layers });
             }
             SessionEvent::Ended(session, reason) => self.ended(session, reason),
         }

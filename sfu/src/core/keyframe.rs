@@ -45,7 +45,7 @@ fn h265(payload: &[u8]) -> bool {
 }
 
 /// The NAL units of an aggregation packet, each behind a 16-bit size, none empty.
-fn aggregated(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn aggregated(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let (size, body) = rest.split_at_checked(2)?;
         let (nal, tail) = body.split_at_checked(usize::from(u16::from_be_bytes([size[0], size[1]])))?;
@@ -60,6 +60,12 @@ fn vp8(payload: &[u8]) -> Option<bool> {
     if first & 0x10 == 0 || first & 0x07 != 0 {
         return Some(false);
     }
+    Some(payload.get(vp8_descriptor_bytes(payload)?)? & 0x01 == 0)
+}
+
+/// Bytes in front of the VP8 frame (RFC 7741 §4.2).
+pub fn vp8_descriptor_bytes(payload: &[u8]) -> Option<usize> {
+    let first = *payload.first()?;
     let mut at = 1;
     if first & 0x80 != 0 {
         let extensions = *payload.get(1)?;
@@ -70,7 +76,7 @@ fn vp8(payload: &[u8]) -> Option<bool> {
         at += usize::from(extensions & 0x40 != 0); // TL0PICIDX
         at += usize::from(extensions & 0x30 != 0); // TID, KEYIDX
     }
-    Some(payload.get(at)? & 0x01 == 0)
+    Some(at)
 }
 
 /// RFC 9628 §4.2: start of a frame (B) that is not inter-picture predicted (P), in the lowest spatial layer.

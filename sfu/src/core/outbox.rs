@@ -4,7 +4,7 @@
 use super::egress::{TrainLimits, Trains};
 use super::packet::MediaPacket;
 use crate::control::protocol::{
-    CreateError, Created, EndReason, IceCredentials, RequestId, RestartError, SessionId, WorkerIndex,
+    CreateError, Created, EndReason, IceCredentials, Layer, RequestId, RestartError, SessionId, WorkerIndex,
 };
 use crate::core::codec::Codec;
 use crate::mesh::{Signal, WorkerSet};
@@ -61,6 +61,8 @@ pub enum SessionEvent {
     Track(SessionId, Codec),
     /// A publisher fell silent (true) or is heard again.
     Silence(SessionId, bool),
+    /// A publisher's simulcast layers that are sent.
+    Layers(SessionId, Vec<Layer>),
     /// The session is gone.
     Ended(SessionId, EndReason),
 }

@@ -4,8 +4,11 @@ use super::capture_clock::{CaptureClock, SenderReport};
 use super::codec::{Codec, MediaKind};
 use super::extensions::PassThrough;
 use super::keyframe::{KeyframeRequests, starts_keyframe};
+use super::layer_meter::LayerMeter;
+use super::layers::LayerIndex;
 use super::packet::{MediaPacket, PacketHeader};
 use super::peer::{Drained, Peer};
+use super::picture_size::picture_size;
 use super::plan::{LAYERS_MAX, MediaSection, Payload, PayloadType, SessionPlan, Ssrc};
 use super::receive_log::ReceiveLog;
 use super::rewrite::Source;
@@ -25,17 +28,20 @@ const CODEC_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Publisher {
     clock: CaptureClock,
     tracks: Vec<Track>,
-    /// SSRCs of simulcast layers that are not forwarded.
-    unselected: Vec<u32>,
+    /// What its simulcast layers are.
+    pub layers: Option<LayerMeter>,
+    /// SSRCs that belong to no layer.
+    unlayered: Vec<u32>,
     /// The last packet, or the moment at which they could begin to come.
     last_packet: Option<Instant>,
     silent: bool,
 }
 
-/// One forwarded SSRC.
+/// One SSRC: the audio, or a layer of the video.
 #[derive(Debug)]
 struct Track {
     kind: MediaKind,
+    layer: LayerIndex,
     ssrc: u32,
     codec: Codec,
     /// How this publisher is asked for key frames, if at all.
@@ -58,19 +64,21 @@ pub enum Published {
         /// How many older packets are now known to be lost.
         lost: u64,
     },
-    /// A simulcast layer that nobody is sent.
-    UnselectedLayer,
+    /// It belongs to no layer of the plan.
+    NoLayer,
     /// A payload type that the plan does not have.
     UnknownPayload,
 }
 
 impl Publisher {
     /// A publisher from which nothing can arrive yet.
-    pub fn new(now: Instant) -> Publisher {
+    pub fn new(now: Instant, plan: &SessionPlan) -> Publisher {
+        let video = plan.section(MediaKind::Video);
         Publisher {
             clock: CaptureClock::new(now),
             tracks: Vec::new(),
-            unselected: Vec::new(),
+            layers: video.and_then(|section| LayerMeter::new(now, plan.epoch, &section.rids)),
+            unlayered: Vec::new(),
             last_packet: None,
             silent: false,
         }
@@ -95,17 +103,22 @@ impl Publisher {
         let pt = PayloadType(*rtp.header.payload_type);
         let found = plan.sections.iter().find_map(|section| Some((section, section.payload(pt)?)));
         let Some((section, payload)) = found else { return Published::UnknownPayload };
-        let Some(track) = self.track(peer, section, payload, ssrc) else { return Published::UnselectedLayer };
+        let Some(track) = self.track(peer, section, payload, ssrc) else { return Published::NoLayer };
         let codec = payload.codec;
         let keyframe = starts_keyframe(codec, &rtp.payload);
         let (lost, new_codec) = self.tracks[track].note(now, keyframe, *rtp.seq_no);
+        let layer = self.tracks[track].layer;
+        if let Some(meter) = self.layers.as_mut().filter(|_| codec.kind() == MediaKind::Video) {
+            let size = if keyframe { picture_size(codec, &rtp.payload) } else { None };
+            meter.note(now, layer, rtp.payload.len(), rtp.header.marker, size);
+        }
         let report = rtp
             .last_sender_info
             .map(|info| SenderReport { wall: info.ntp_time, timestamp: info.rtp_time.numer() as u32 });
         let captured = self.clock.captured(now, report, rtp.header.timestamp, codec.clock_rate());
         let header = PacketHeader {
             stream: plan.stream,
-            source: Source { epoch: plan.epoch, ssrc: Ssrc(ssrc), codec },
+            source: Source { epoch: plan.epoch, ssrc: Ssrc(ssrc), codec, layer },
             sequence: *rtp.seq_no,
             timestamp: rtp.header.timestamp,
             marker: rtp.header.marker,
@@ -117,8 +130,8 @@ impl Publisher {
         Published::Packet { packet: MediaPacket { header, payload: rtp.payload }, new_codec, lost }
     }
 
-    /// The index of the SSRC's track, made or updated; `None` for a simulcast layer that is not forwarded. A new SSRC of a
-    /// kind takes the place of the old one.
+    /// The index of the SSRC's track, made or updated; `None` if it belongs to no layer. A new SSRC of a layer takes the place of
+    /// the old one.
     fn track(
         &mut self,
         peer: &mut Peer,
@@ -135,17 +148,20 @@ impl Publisher {
             (self.tracks[index].codec, self.tracks[index].request) = (payload.codec, request);
             return Some(index);
         }
-        if self.unselected.contains(&ssrc) || !is_selected(peer, section, ssrc) {
-            self.unselected.retain(|known| *known != ssrc);
-            self.unselected.insert(0, ssrc);
-            self.unselected.truncate(LAYERS_MAX);
+        let layer = if self.unlayered.contains(&ssrc) { None } else { layer_of(peer, section, ssrc) };
+        let Some(layer) = layer else {
+            self.unlayered.retain(|known| *known != ssrc);
+            self.unlayered.insert(0, ssrc);
+            self.unlayered.truncate(LAYERS_MAX);
             return None;
-        }
+        };
         peer.set_nack(ssrc, payload.feedback.nack);
+        // All layers have one codec, so the first of them reports it.
         let reported = self.tracks.iter().find(|track| track.kind == section.kind).and_then(|t| t.reported);
-        self.tracks.retain(|track| track.kind != section.kind);
+        self.tracks.retain(|track| (track.kind, track.layer) != (section.kind, layer));
         self.tracks.push(Track {
             kind: section.kind,
+            layer,
             ssrc,
             codec: payload.codec,
             request,
@@ -156,9 +172,10 @@ impl Publisher {
         Some(self.tracks.len() - 1)
     }
 
-    /// A viewer cannot decode until the next key frame.
-    pub fn want_keyframe(&mut self) {
-        for track in self.tracks.iter_mut().filter(|track| track.request.is_some()) {
+    /// A viewer cannot decode this layer until the next key frame.
+    pub fn want_keyframe(&mut self, layer: LayerIndex) {
+        let wanted = (MediaKind::Video, layer);
+        for track in self.tracks.iter_mut().filter(|track| (track.kind, track.layer) == wanted) {
             track.requests.want();
         }
     }
@@ -196,7 +213,8 @@ impl Publisher {
         let askable = self.tracks.iter().filter(|track| track.request.is_some());
         let requests = askable.filter_map(|track| track.requests.deadline(now)).min();
         let silence = self.last_packet.filter(|_| !self.silent).map(|last| last + SILENT_AFTER);
-        [requests, silence].into_iter().flatten().min()
+        let layers = self.layers.as_ref().and_then(LayerMeter::deadline);
+        [requests, silence, layers].into_iter().flatten().min()
     }
 }
 
@@ -216,11 +234,12 @@ impl Track {
     }
 }
 
-/// Whether an unknown SSRC is to be forwarded: of simulcast layers only the first offered, which is the preferred one
-/// (RFC 8853 §5.2).
-fn is_selected(peer: &mut Peer, section: &MediaSection, ssrc: u32) -> bool {
-    match (section.rids.first(), peer.rid_of(ssrc)) {
-        (Some(first), Some(rid)) => first.as_str() == &*rid,
-        _ => true,
+/// The layer of an unknown SSRC, which its packets have named. Of audio there is one.
+fn layer_of(peer: &mut Peer, section: &MediaSection, ssrc: u32) -> Option<LayerIndex> {
+    if section.rids.is_empty() {
+        return Some(LayerIndex::default());
     }
+    let rid = peer.rid_of(ssrc)?;
+    let index = section.rids.iter().position(|offered| offered.as_str() == &*rid)?;
+    (section.kind == MediaKind::Video || index == 0).then_some(LayerIndex(index as u8))
 }

@@ -5,6 +5,7 @@ use super::extensions::ExtensionIds;
 use super::ice::LiteAgent;
 use super::ice_check::{AddressCheck, Allowance, Path, Quota};
 use super::identity::Identity;
+use super::layers::Wish;
 use super::peer::{Drained, Peer, rtp_ssrc};
 use super::plan::{Role, SessionPlan};
 use super::publisher::Publisher;
@@ -110,6 +111,8 @@ pub struct Session {
     pub life: Life,
     /// Publisher or viewer state.
     pub role: RoleState,
+    /// Viewer: which simulcast layer it wants.
+    pub wish: Wish,
     /// When the plan arrived.
     pub created: Instant,
     /// From where requests with good integrity came.
@@ -135,7 +138,7 @@ impl Session {
     ) -> Result<Session, RtcError> {
         let peer = Peer::new(now, &plan, identity, out)?;
         let role = match plan.role {
-            Role::Publisher => RoleState::Publisher(Publisher::new(now)),
+            Role::Publisher => RoleState::Publisher(Publisher::new(now, &plan)),
             Role::Viewer => RoleState::Viewer,
         };
         Ok(Session {
@@ -160,6 +163,7 @@ impl Session {
             authentic: Vec::new(),
             life: Life::Connecting { until: now + CONNECT_TIMEOUT },
             role,
+            wish: Wish::default(),
             created: now,
             addresses: Vec::new(),
             addresses_brought: Quota::new(ADDRESSES_AT_ONCE, ADDRESS_INTERVAL),

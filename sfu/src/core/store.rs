@@ -2,6 +2,7 @@
 //! viewer at the newest key frame.
 
 use super::codec::MediaKind;
+use super::layers::{LayerIndex, LayerSet};
 use super::packet::{MediaPacket, PacketHeader};
 use super::rewrite::Source;
 use std::collections::VecDeque;
@@ -9,17 +10,71 @@ use std::time::{Duration, Instant};
 
 /// Packets are kept so long at least, if they fit: a NACK may be repeated for two seconds.
 const KEPT_FOR: Duration = Duration::from_millis(2_500);
-/// Payload bytes of one track: 13 s of 2.5 Mbit/s, more than the group of pictures of any encoder that is set up for live video.
+/// Payload bytes of one layer: 13 s of 2.5 Mbit/s, more than the group of pictures of any encoder that is set up for live video.
 const BYTES_MAX: usize = 4 << 20;
 /// Sequence numbers between the oldest and the newest packet: 4 MiB of packets of 512 bytes.
 const SPAN_MAX: u64 = 8_192;
 /// The first packets of a publication may come after later ones, or after a NACK: so far before what came first.
 const BEGINNING_REPAIRED: u64 = 64;
 
-/// A stream's recent packets by [`MediaKind`].
-pub type Stores = [PacketStore; MediaKind::ALL.len()];
+/// A stream's recent packets, those of each layer apart.
+#[derive(Debug, Default)]
+pub struct Stores {
+    audio: PacketStore,
+    /// By [`LayerIndex`], as far as one has come.
+    video: Vec<PacketStore>,
+}
 
-/// The recent packets of a track.
+static EMPTY: PacketStore = PacketStore {
+    source: None,
+    packets: VecDeque::new(),
+    first: 0,
+    bytes: 0,
+    keyframe: None,
+    has_forgotten: false,
+};
+
+impl Stores {
+    /// Keeps a packet; see [`PacketStore::insert`].
+    pub fn insert(&mut self, packet: MediaPacket) -> bool {
+        let Source { codec, layer, .. } = packet.header.source;
+        match codec.kind() {
+            MediaKind::Audio => self.audio.insert(packet),
+            MediaKind::Video => {
+                let index = usize::from(layer.0);
+                if self.video.len() <= index {
+                    self.video.resize_with(index + 1, PacketStore::default);
+                }
+                self.video[index].insert(packet)
+            }
+        }
+    }
+
+    /// The packets of a layer of the video.
+    pub fn video(&self, layer: LayerIndex) -> &PacketStore {
+        self.video.get(usize::from(layer.0)).unwrap_or(&EMPTY)
+    }
+
+    /// The packet with this sequence number of `source`.
+    pub fn get(&self, source: Source, sequence: u64) -> Option<&MediaPacket> {
+        let store = match source.codec.kind() {
+            MediaKind::Audio => &self.audio,
+            MediaKind::Video => self.video(source.layer),
+        };
+        store.get(source, sequence)
+    }
+
+    /// Forgets what is kept of these layers.
+    pub fn forget(&mut self, layers: LayerSet) {
+        for layer in layers.iter() {
+            if let Some(store) = self.video.get_mut(usize::from(layer.0)) {
+                *store = PacketStore::default();
+            }
+        }
+    }
+}
+
+/// The recent packets of a layer, or of the audio.
 #[derive(Debug, Default)]
 pub struct PacketStore {
     source: Option<Source>,
@@ -157,7 +212,7 @@ mod tests {
     }
 
     fn source(epoch: u64) -> Source {
-        Source { epoch: Epoch(epoch), ssrc: Ssrc(7), codec: Codec::Vp8 }
+        Source { epoch: Epoch(epoch), ssrc: Ssrc(7), codec: Codec::Vp8, layer: LayerIndex(0) }
     }
 
     #[test]

@@ -2,14 +2,24 @@
 //!
 //! No worker knows where a publisher is before its packets come: a worker with viewers subscribes at all others, and
 //! the one that has the publisher sends. Of several publishers the highest epoch wins.
+//!
+//! Of a simulcast publisher each worker is sent the layers that its viewers take; the worker that has the publisher keeps all,
+//! so that a viewer anywhere can begin with any.
 
+use super::codec::MediaKind;
+use super::layers::{LayerSet, LayerTable};
 use super::packet::{MediaPacket, PacketHeader};
 use super::plan::{Epoch, StreamId};
 use super::store::Stores;
+use super::subscribers::Subscribers;
 use crate::control::protocol::WorkerIndex;
-use crate::mesh::WorkerSet;
+use crate::mesh::Subscription;
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// A layer that no viewer takes any more is still received for so long: its last viewers may ask for a packet again, and what
+/// went up and down with a network does so again.
+const LAYER_LINGERS: Duration = Duration::from_secs(3);
 
 /// One stream on this worker.
 #[derive(Debug, Default)]
@@ -19,11 +29,23 @@ pub struct Stream {
     /// Slots of connected publishers here.
     pub publishers: Vec<usize>,
     /// Other workers that have viewers.
-    pub subscribers: WorkerSet,
+    pub subscribers: Subscribers,
     /// The newest publisher heard.
     pub epoch: Option<Epoch>,
     /// When the first packet of that publisher was heard.
     live_since: Option<Instant>,
+    /// The layers of that publisher, if it sends a simulcast.
+    pub table: Option<LayerTable>,
+    /// That publisher is on this worker, so that all layers come whether they are taken or not.
+    is_here: bool,
+    /// The layers that the viewers here take, or did a moment ago; `None` until that is known.
+    watched: Option<LayerSet>,
+    /// Those that nobody has taken since a while, and when they are let go.
+    leaving: Option<(LayerSet, Instant)>,
+    /// What the other workers were told of that.
+    told: Option<Subscription>,
+    /// The publisher or its layers have changed, so each viewer may have to be sent another one.
+    retarget: bool,
     /// The recent packets.
     pub stores: Stores,
     /// Those of this turn, in order of arrival.
@@ -41,8 +63,13 @@ impl Stream {
         !self.serving
             && self.viewers.is_empty()
             && self.publishers.is_empty()
-            && self.subscribers.is_empty()
+            && self.subscribers.all().is_empty()
             && self.pending.is_empty()
+    }
+
+    /// Whether the publisher is on this worker, as far as is known; not one who was replaced by another elsewhere.
+    pub fn has_publisher(&self) -> bool {
+        !self.publishers.is_empty() && (self.is_here || self.epoch.is_none())
     }
 
     fn mark_busy(&mut self, id: StreamId, busy: &mut Vec<StreamId>) {
@@ -51,15 +78,43 @@ impl Stream {
         }
     }
 
-    /// Whether a packet of this publisher may pass: not when a newer publisher has been heard.
-    fn accepts(&mut self, header: &PacketHeader) -> bool {
-        let epoch = header.source.epoch;
+    /// Whether something of this publisher, who is on this worker or on another, may pass: not when a newer one has been heard.
+    fn accepts(&mut self, epoch: Epoch, now: Instant, is_here: bool) -> bool {
         if self.epoch.is_none_or(|newest| epoch > newest) {
-            (self.epoch, self.live_since) = (Some(epoch), Some(header.received));
+            (self.epoch, self.live_since, self.is_here) = (Some(epoch), Some(now), is_here);
             // Nobody is shown the pictures of the one before.
             self.stores = Stores::default();
+            (self.table, self.watched, self.leaving, self.retarget) = (None, None, None, true);
+            self.subscribers.assign(None);
         }
         self.epoch == Some(epoch)
+    }
+
+    /// Whether viewers here take packets with this header. Before it is known which layers they take, it may be any.
+    fn takes(&self, header: &PacketHeader) -> bool {
+        let is_watched = || match (&self.table, self.watched) {
+            (Some(table), Some(watched)) if table.epoch == header.source.epoch => {
+                watched.contains(header.source.layer)
+            }
+            _ => true,
+        };
+        !self.viewers.is_empty() && (header.kind() == MediaKind::Audio || is_watched())
+    }
+
+    /// What other workers are to send to this one.
+    pub fn subscription(&self) -> Subscription {
+        match (&self.table, self.watched) {
+            (Some(table), Some(layers)) => Subscription { epoch: Some(table.epoch), layers },
+            _ => Subscription::default(),
+        }
+    }
+
+    /// The last viewer has left: nothing is taken any more, and what a publisher elsewhere sends is not heard of.
+    fn unwatch(&mut self) {
+        (self.watched, self.leaving, self.told) = (None, None, None);
+        if !self.is_here {
+            (self.table, self.stores) = (None, Stores::default());
+        }
     }
 }
 
@@ -90,6 +145,8 @@ impl Serving {
 pub enum Pushed {
     /// Kept, and queued for the fan-out of this turn.
     Queued,
+    /// Kept for whoever may begin with it; no viewer here takes its layer.
+    Kept,
     /// A newer publisher has taken the place of this one.
     Superseded,
     /// It is here already, or older than all that is kept.
@@ -127,19 +184,67 @@ impl Streams {
         }
     }
 
-    /// Keeps a packet and queues it for the fan-out of this turn.
-    pub fn push(&mut self, packet: MediaPacket) -> Pushed {
+    /// Keeps a packet, which was published on this worker or on another, and queues it for the fan-out of this turn.
+    pub fn push(&mut self, packet: MediaPacket, is_here: bool) -> Pushed {
         let id = packet.header.stream;
         let stream = self.by_id.entry(id).or_default();
-        if !stream.accepts(&packet.header) {
+        if !stream.accepts(packet.header.source.epoch, packet.header.received, is_here) {
             return Pushed::Superseded;
         }
-        if !stream.stores[packet.header.kind() as usize].insert(packet.clone()) {
+        if !stream.stores.insert(packet.clone()) {
             return Pushed::TooLate;
+        }
+        if !stream.takes(&packet.header) {
+            return Pushed::Kept;
         }
         stream.pending.push(packet);
         stream.mark_busy(id, &mut self.busy);
         Pushed::Queued
+    }
+
+    /// Whether the viewers here take packets of another worker with this header.
+    pub fn takes(&self, header: &PacketHeader) -> bool {
+        self.by_id.get(&header.stream).is_some_and(|stream| stream.takes(header))
+    }
+
+    /// Takes what the layers of a publisher are, who is on this worker or on another; false if a newer one has been heard.
+    pub fn set_layers(&mut self, now: Instant, id: StreamId, table: LayerTable, is_here: bool) -> bool {
+        let stream = self.by_id.entry(id).or_default();
+        let accepted = stream.accepts(table.epoch, now, is_here);
+        if accepted {
+            stream.subscribers.assign(Some(&table));
+            if stream.table.is_none() {
+                stream.watched = None;
+            }
+            (stream.table, stream.retarget) = (Some(table), true);
+            stream.mark_busy(id, &mut self.busy);
+        }
+        accepted
+    }
+
+    /// Whether each viewer's layer must be chosen anew, since the last call.
+    pub fn take_retarget(&mut self, id: StreamId) -> bool {
+        self.by_id.get_mut(&id).is_some_and(|stream| std::mem::take(&mut stream.retarget))
+    }
+
+    /// Notes which layers the viewers here take; returns what other workers must be told, if that is news.
+    pub fn watch(&mut self, now: Instant, id: StreamId, taken: LayerSet) -> Option<Subscription> {
+        let stream = self.by_id.get_mut(&id).filter(|stream| !stream.viewers.is_empty())?;
+        let watched = stream.watched.unwrap_or(taken).with(taken);
+        let left = watched.without(taken);
+        stream.watched = Some(watched);
+        match stream.leaving.take().map(|(layers, at)| (layers.without(taken), at)) {
+            Some((layers, at)) if at <= now => {
+                stream.watched = Some(watched.without(layers));
+                if !stream.is_here {
+                    stream.stores.forget(layers);
+                }
+            }
+            None if !left.is_empty() => stream.leaving = Some((left, now + LAYER_LINGERS)),
+            leaving => stream.leaving = leaving,
+        }
+        let subscription = stream.subscription();
+        (stream.told.replace(subscription) != Some(subscription)).then_some(subscription)
     }
 
     /// The stream's viewers have something to be sent in this turn.
@@ -153,10 +258,10 @@ impl Streams {
     pub fn keep_earlier(&mut self, packet: MediaPacket) -> Pushed {
         let id = packet.header.stream;
         let stream = self.by_id.entry(id).or_default();
-        if !stream.accepts(&packet.header) {
+        if !stream.accepts(packet.header.source.epoch, packet.header.received, false) {
             return Pushed::Superseded;
         }
-        let kept = stream.stores[packet.header.kind() as usize].insert(packet);
+        let kept = stream.stores.insert(packet);
         stream.mark_busy(id, &mut self.busy);
         if kept { Pushed::Queued } else { Pushed::TooLate }
     }
@@ -186,7 +291,11 @@ impl Streams {
         viewers.retain(lives);
         packets.clear();
         (stream.pending, stream.stores, stream.viewers, stream.serving) = (packets, stores, viewers, false);
-        had_viewers && stream.viewers.is_empty()
+        let all_left = had_viewers && stream.viewers.is_empty();
+        if all_left {
+            stream.unwatch();
+        }
+        all_left
     }
 
     /// Takes a session out of the stream; true if it was the last viewer here.
@@ -195,12 +304,17 @@ impl Streams {
         stream.publishers.retain(|&publisher| publisher != slot);
         let before = stream.viewers.len();
         stream.viewers.retain(|&viewer| viewer != slot);
-        before > 0 && stream.viewers.is_empty()
+        let all_left = before > 0 && stream.viewers.is_empty();
+        if all_left {
+            stream.unwatch();
+        }
+        all_left
     }
 
     /// Streams that have viewers here: what this worker is subscribed to.
-    pub fn watched(&self) -> impl Iterator<Item = StreamId> {
-        self.by_id.iter().filter(|(_, stream)| !stream.viewers.is_empty()).map(|(&id, _)| id)
+    pub fn watched(&self) -> impl Iterator<Item = (StreamId, Subscription)> {
+        let watched = self.by_id.iter().filter(|(_, stream)| !stream.viewers.is_empty());
+        watched.map(|(&id, _)| (id, Subscription::default()))
     }
 
     /// Forgets that `worker` has viewers.

@@ -3,10 +3,11 @@
 use super::codec::{Codec, MediaKind};
 use super::extensions::ExtensionIds;
 use super::header::HeaderWriter;
+use super::layers::{LayerIndex, LayerSet};
 use super::packet::{MediaPacket, PacketHeader};
 use super::plan::{MediaSection, Payload, PayloadType, SessionPlan, Ssrc};
-use super::rewrite::RtpRewriter;
-use super::store::PacketStore;
+use super::rewrite::{RtpRewriter, Source};
+use super::store::{PacketStore, Stores};
 use crate::control::protocol::PUBLISHER_SILENT_SECONDS;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,14 @@ use std::time::{Duration, Instant};
 const FRESH_KEYFRAME: Duration = Duration::from_secs(1);
 /// A publisher that was asked and has not sent one for so long does not listen, as OBS does not. Then the newest is good enough.
 const KEYFRAME_PATIENCE: Duration = Duration::from_millis(500);
+/// A viewer who goes to another layer has a picture meanwhile, so its new one should begin with now. Up to this age a key frame
+/// does: what has come since is 10 frames, shown in one or two.
+const FRESH_FOR_SWITCH: Duration = Duration::from_millis(300);
+/// And for its new layer's next key frame it can wait, as long as what encoders for live video are set up to (1 to 2 s) and one
+/// second. Then the newest is good enough.
+const SWITCH_PATIENCE: Duration = Duration::from_secs(3);
+/// A layer of which nothing has come for so long is no picture to wait with.
+const FLOWS_WITHIN: Duration = Duration::from_millis(400);
 /// The original sequence number in front of a retransmitted payload (RFC 4588 §4).
 pub const RTX_HEADER_BYTES: usize = 2;
 /// A publisher that has sent nothing for so long has ended, and its last pictures are nobody's.
@@ -40,6 +49,11 @@ pub struct Track {
     payload: Option<(Codec, Payload)>,
     rewriter: RtpRewriter,
     phase: Phase,
+    /// The layer that is sent, and the one that is to be sent; of audio there is one.
+    layer: LayerIndex,
+    target: LayerIndex,
+    /// Since when they differ.
+    switching: Option<Instant>,
     /// Packets sent under `ssrc`, retransmissions not counted.
     pub packets_sent: u64,
     /// Their payload bytes.
@@ -157,10 +171,50 @@ impl Track {
                 MediaKind::Audio => Phase::Live,
                 MediaKind::Video => Phase::AwaitingKeyframe { since: now },
             },
+            layer: LayerIndex::default(),
+            target: LayerIndex::default(),
+            switching: None,
             packets_sent: 0,
             octets_sent: 0,
             newest: None,
         })
+    }
+
+    /// The layer that is to be sent from its next key frame on; until then what is sent goes on.
+    pub fn aim(&mut self, now: Instant, layer: LayerIndex) {
+        if layer == self.target {
+            return;
+        }
+        self.target = layer;
+        if self.awaits_keyframe() {
+            self.layer = layer;
+        }
+        self.switching = (self.layer != layer).then_some(now);
+    }
+
+    /// The layer that is sent.
+    pub fn layer(&self) -> LayerIndex {
+        self.layer
+    }
+
+    /// The layer that is to be sent.
+    pub fn target(&self) -> LayerIndex {
+        self.target
+    }
+
+    /// The layers of which it needs the packets.
+    pub fn layers(&self) -> LayerSet {
+        LayerSet::of(self.layer).with(LayerSet::of(self.target))
+    }
+
+    /// Whether the next key frame of [`Track::target`] is waited for, with a picture or without.
+    pub fn wants_keyframe(&self) -> bool {
+        self.awaits_keyframe() || self.switching.is_some()
+    }
+
+    /// Where its packets come from now.
+    pub fn source(&self) -> Option<Source> {
+        self.rewriter.source()
     }
 
     /// The SSRC and the headers of what is sent on this occasion.
@@ -178,9 +232,11 @@ impl Track {
         Some(timestamp.wrapping_add((since * u128::from(clock_rate) / 1_000_000) as u32))
     }
 
-    /// Whether every packet of `store` is sent when it comes.
-    pub fn is_live(&self, store: &PacketStore) -> bool {
-        store.source().is_none() || (self.phase == Phase::Live && self.rewriter.source() == store.source())
+    /// Whether every packet of its layer is sent when it comes.
+    pub fn is_live(&self, stores: &Stores) -> bool {
+        let source = stores.video(self.layer).source();
+        let follows = self.phase == Phase::Live && self.rewriter.source() == source;
+        self.switching.is_none() && (follows || source.is_none())
     }
 
     /// Whether nothing of video can be sent before a key frame is at hand.
@@ -188,44 +244,63 @@ impl Track {
         matches!(self.phase, Phase::AwaitingKeyframe { .. })
     }
 
+    /// Whether nothing is left to catch up with.
+    pub fn is_at_live(&self) -> bool {
+        self.phase == Phase::Live
+    }
+
     /// Whether the viewer is sent more of what the store has already, if it is given another turn.
-    pub fn wants_turn(&self, now: Instant, store: &PacketStore) -> bool {
+    pub fn wants_turn(&self, now: Instant, stores: &Stores) -> bool {
         match self.phase {
             Phase::Live => false,
             Phase::CatchingUp { .. } => true,
-            Phase::AwaitingKeyframe { .. } => store.newest_keyframe().is_some() && is_heard(now, store),
+            Phase::AwaitingKeyframe { .. } => {
+                let store = stores.video(self.target);
+                store.newest_keyframe().is_some() && is_heard(now, store, SILENT_AFTER)
+            }
         }
     }
 
     /// Begins to catch up if there is a key frame to begin with; true if it does so now.
-    pub fn find_start(&mut self, now: Instant, store: &PacketStore) -> bool {
-        if self.rewriter.source() != store.source() && !matches!(self.phase, Phase::AwaitingKeyframe { .. }) {
+    pub fn find_start(&mut self, now: Instant, stores: &Stores) -> bool {
+        if self.rewriter.source() != stores.video(self.layer).source() && !self.awaits_keyframe() {
             self.phase = Phase::AwaitingKeyframe { since: now };
+            (self.layer, self.switching) = (self.target, None);
         }
+        let store = stores.video(self.target);
         let (Some(keyframe), Some(newest)) = (store.newest_keyframe(), store.newest()) else { return false };
-        let begins = match self.phase {
-            Phase::Live => false,
-            // What has come since is a better start than the rest of an old group.
-            Phase::CatchingUp { from, .. } => keyframe.header.sequence > from,
-            Phase::AwaitingKeyframe { since } => {
-                let age = now.saturating_duration_since(keyframe.header.received);
-                let waited = now.saturating_duration_since(since);
-                is_heard(now, store) && (age <= FRESH_KEYFRAME || waited >= KEYFRAME_PATIENCE)
-            }
-        };
+        let begins = self.may_begin(now, keyframe, stores);
         if begins {
-            self.rewriter.switch(&keyframe.header, &newest.header, now);
+            self.rewriter.switch(&keyframe.header, &newest.header, self.shown());
             self.phase = Phase::CatchingUp { from: keyframe.header.sequence, at: None };
+            (self.layer, self.switching) = (self.target, None);
             self.note_newest(&newest.header);
         }
         begins
+    }
+
+    /// Whether this key frame, the newest of the layer that is to be sent, is one to begin with.
+    fn may_begin(&self, now: Instant, keyframe: &MediaPacket, stores: &Stores) -> bool {
+        let (fresh, since, patience) = match (self.phase, self.switching) {
+            (Phase::Live, None) => return false,
+            // What has come since is a better start than the rest of an old group.
+            (Phase::CatchingUp { from, .. }, None) => return keyframe.header.sequence > from,
+            (Phase::AwaitingKeyframe { since }, _) => (FRESH_KEYFRAME, since, KEYFRAME_PATIENCE),
+            (_, Some(since)) if is_heard(now, stores.video(self.layer), FLOWS_WITHIN) => {
+                (FRESH_FOR_SWITCH, since, SWITCH_PATIENCE)
+            }
+            (_, Some(since)) => (FRESH_KEYFRAME, since, KEYFRAME_PATIENCE),
+        };
+        let age = now.saturating_duration_since(keyframe.header.received);
+        let waited = now.saturating_duration_since(since);
+        is_heard(now, stores.video(self.target), SILENT_AFTER) && (age <= fresh || waited >= patience)
     }
 
     /// Adds to `packets` what this turn allows of the way to the store's newest packet, at most `bytes_left` bytes.
     pub fn catch_up(
         &mut self,
         now: Instant,
-        store: &PacketStore,
+        stores: &Stores,
         bytes_left: &mut usize,
         packets: &mut Vec<MediaPacket>,
     ) {
@@ -234,7 +309,7 @@ impl Track {
         let earned = since.as_micros().saturating_mul(CATCH_UP_BYTES_PER_SECOND) / 1_000_000;
         let allowed = earned.min(CATCH_UP_BURST as u128) as usize;
         let mut room = allowed.min(*bytes_left);
-        for packet in store.since(from) {
+        for packet in stores.video(self.layer).since(from) {
             let bytes = packet.payload.len();
             if bytes > room {
                 let at = if packet.header.sequence == from { at } else { Some(now) };
@@ -253,13 +328,25 @@ impl Track {
         if self.newest.is_some_and(|(_, captured, _)| captured > header.captured) {
             return;
         }
-        if let Some((_, timestamp)) = self.rewriter.rewritten(header.sequence, header.timestamp) {
+        if let Some((_, timestamp)) =
+            self.rewriter.rewritten(header.source, header.sequence, header.timestamp)
+        {
             self.newest = Some((timestamp, header.captured, header.source.codec.clock_rate()));
         }
     }
 
+    /// What the RTP clock shows: the newest timestamp, and when its media was captured.
+    fn shown(&self) -> Option<(u32, Instant)> {
+        self.newest.map(|(timestamp, captured, _)| (timestamp, captured))
+    }
+
+    /// Whether packets with this header are sent here.
+    pub fn takes(&self, header: &PacketHeader) -> bool {
+        header.kind() == self.section.kind && header.source.layer == self.layer
+    }
+
     /// Numbers a packet that is sent for the first time.
-    pub fn number(&mut self, now: Instant, index: usize, packet: &MediaPacket) -> Numbered {
+    pub fn number(&mut self, index: usize, packet: &MediaPacket) -> Numbered {
         let header = &packet.header;
         let is_followed = self.rewriter.source() == Some(header.source);
         let known = if is_followed { self.payload.map(|(_, payload)| payload.pt) } else { None };
@@ -267,10 +354,9 @@ impl Track {
             return Numbered::CodecMismatch;
         };
         if !is_followed {
-            self.rewriter.switch(header, header, now);
+            self.rewriter.switch(header, header, self.shown());
         }
-        let Some((sequence, timestamp)) = self.rewriter.rewrite(header.sequence, header.timestamp, now)
-        else {
+        let Some((sequence, timestamp)) = self.rewriter.rewrite(header.sequence, header.timestamp) else {
             return Numbered::TooOld;
         };
         let bytes = self.header.bytes(&header.extensions) + packet.payload.len();
@@ -320,8 +406,9 @@ impl Track {
     }
 
     /// Finds a packet again that was sent under this sequence number.
-    pub fn sent_as<'a>(&self, sequence: u16, store: &'a PacketStore) -> Option<&'a MediaPacket> {
-        store.get(self.rewriter.source()?, self.rewriter.source_sequence(sequence)?)
+    pub fn sent_as<'a>(&self, sequence: u16, stores: &'a Stores) -> Option<&'a MediaPacket> {
+        let (source, sequence) = self.rewriter.source_sequence(sequence)?;
+        stores.get(source, sequence)
     }
 
     /// Numbers a packet that is sent again, if `may_send` its bytes. It is not asked for what the viewer did not negotiate to be
@@ -334,7 +421,8 @@ impl Track {
     ) -> Option<Outgoing> {
         let header = &packet.header;
         let (_, payload) = self.payload.filter(|(codec, _)| *codec == header.source.codec)?;
-        let (sequence, timestamp) = self.rewriter.rewritten(header.sequence, header.timestamp)?;
+        let (sequence, timestamp) =
+            self.rewriter.rewritten(header.source, header.sequence, header.timestamp)?;
         let length = packet.payload.len();
         let (bytes, occasion) = match (payload.rtx, &mut self.rtx) {
             (Some(pt), Some(rtx)) => {
@@ -355,7 +443,7 @@ impl Track {
     }
 }
 
-/// Whether the publisher still sends.
-fn is_heard(now: Instant, store: &PacketStore) -> bool {
-    store.newest().is_some_and(|newest| now.saturating_duration_since(newest.header.received) < SILENT_AFTER)
+/// Whether something has come for the last `time`.
+fn is_heard(now: Instant, store: &PacketStore, time: Duration) -> bool {
+    store.newest().is_some_and(|newest| now.saturating_duration_since(newest.header.received) < time)
 }

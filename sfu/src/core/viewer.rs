@@ -2,6 +2,7 @@
 
 use super::codec::MediaKind;
 use super::egress::{Egress, Sent, Trains};
+use super::layers::{LayerIndex, LayerSet};
 use super::ntp::{NtpTime, Turn};
 use super::packet::MediaPacket;
 use super::plan::{SessionPlan, Ssrc};
@@ -43,6 +44,8 @@ pub struct Viewer {
 pub struct Gathered {
     /// Packets of video withheld because no key frame is at hand.
     pub withheld: u64,
+    /// The layer of which a key frame is waited for while its packets or those of another come.
+    pub wants_keyframe: Option<LayerIndex>,
     /// It can be sent more before the next packet comes.
     pub wants_turn: bool,
 }
@@ -105,8 +108,28 @@ impl Viewer {
 
     /// Whether every packet is sent when it comes. Else [`Viewer::gather`] says what is sent.
     pub fn is_live(&self, stores: &Stores) -> bool {
-        let video = MediaKind::Video as usize;
-        self.tracks[video].as_ref().is_none_or(|track| track.is_live(&stores[video]))
+        self.video().is_none_or(|track| track.is_live(stores))
+    }
+
+    fn video(&self) -> Option<&Track> {
+        self.tracks[MediaKind::Video as usize].as_ref()
+    }
+
+    /// The simulcast layer that it is to be sent from now on.
+    pub fn aim(&mut self, now: Instant, layer: LayerIndex) {
+        if let Some(track) = &mut self.tracks[MediaKind::Video as usize] {
+            track.aim(now, layer);
+        }
+    }
+
+    /// The layer that it is sent, and the one that it is to be sent.
+    pub fn layers(&self) -> (LayerIndex, LayerIndex) {
+        self.video().map(|track| (track.layer(), track.target())).unwrap_or_default()
+    }
+
+    /// The layers of which it needs the packets.
+    pub fn taken(&self) -> LayerSet {
+        self.video().map(Track::layers).unwrap_or_default()
     }
 
     /// For a viewer that is not live: fills `packets` with what it can be sent in this turn, of video at most `bytes_left` bytes,
@@ -121,33 +144,41 @@ impl Viewer {
     ) -> Gathered {
         packets.clear();
         packets.extend(pending.iter().filter(|packet| packet.header.kind() == MediaKind::Audio).cloned());
-        let (video, audio) = (MediaKind::Video as usize, packets.len());
-        let Some(track) = &mut self.tracks[video] else { return Gathered::default() };
-        if track.find_start(now, &stores[video]) {
+        let Some(track) = &mut self.tracks[MediaKind::Video as usize] else { return Gathered::default() };
+        if track.find_start(now, stores) {
             // What its timestamps mean has changed.
             self.next_report = None;
         }
-        track.catch_up(now, &stores[video], bytes_left, packets);
-        let wants_turn = track.wants_turn(now, &stores[video]);
-        let waits = track.awaits_keyframe();
-        Gathered { withheld: if waits { (pending.len() - audio) as u64 } else { 0 }, wants_turn }
+        let of_layer = pending.iter().filter(|packet| track.takes(&packet.header));
+        let mut withheld = 0;
+        if track.awaits_keyframe() {
+            withheld = of_layer.count() as u64;
+        } else if track.is_at_live() {
+            // On the way to another layer.
+            packets.extend(of_layer.filter(|packet| Some(packet.header.source) == track.source()).cloned());
+        } else {
+            track.catch_up(now, stores, bytes_left, packets);
+        }
+        let waits = track.wants_keyframe() && (withheld > 0 || !track.awaits_keyframe());
+        Gathered {
+            withheld,
+            wants_keyframe: waits.then(|| track.target()),
+            wants_turn: track.wants_turn(now, stores),
+        }
     }
 
     /// Numbers the packets of this turn for this viewer.
-    pub fn number(
-        &mut self,
-        now: Instant,
-        packets: &[MediaPacket],
-        outgoing: &mut Vec<Outgoing>,
-    ) -> Withheld {
+    pub fn number(&mut self, packets: &[MediaPacket], outgoing: &mut Vec<Outgoing>) -> Withheld {
         let mut withheld = Withheld::default();
         // Video first: a shorter audio packet may then ride at the end of its train.
         for kind in [MediaKind::Video, MediaKind::Audio] {
             let Some(track) = &mut self.tracks[kind as usize] else { continue };
             let mut newest = None;
-            let of_kind = packets.iter().enumerate().filter(|(_, packet)| packet.header.kind() == kind);
-            for (index, packet) in of_kind {
-                match track.number(now, index, packet) {
+            for (index, packet) in packets.iter().enumerate() {
+                if !track.takes(&packet.header) {
+                    continue;
+                }
+                match track.number(index, packet) {
                     Numbered::Out(out) => {
                         outgoing.push(out);
                         newest = Some(&packet.header);
@@ -172,7 +203,7 @@ impl Viewer {
         let (mut expired, mut beyond_budget) = (0, 0);
         for (kind, sequence) in self.retransmissions.take() {
             let Some(track) = &mut self.tracks[kind as usize] else { continue };
-            let Some(packet) = track.sent_as(sequence, &stores[kind as usize]) else {
+            let Some(packet) = track.sent_as(sequence, stores) else {
                 expired += 1;
                 continue;
             };
@@ -293,7 +324,7 @@ mod tests {
     fn empty_packet(now: Instant, sequence: u64) -> MediaPacket {
         let header = PacketHeader {
             stream: StreamId(1),
-            source: Source { epoch: Epoch(1), ssrc: Ssrc(9), codec: Codec::Opus },
+            source: Source { epoch: Epoch(1), ssrc: Ssrc(9), codec: Codec::Opus, layer: LayerIndex(0) },
             sequence,
             timestamp: 0,
             marker: false,
@@ -314,8 +345,8 @@ mod tests {
         let mut viewer = Viewer::new((start, start), &plan(), (&keys, crypto), (0, to), || 0).unwrap();
         let (mut stores, mut outgoing) = (Stores::default(), Vec::new());
         let packets: Vec<_> = (0..200).map(|sequence| empty_packet(start, sequence)).collect();
-        packets.iter().for_each(|packet| assert!(stores[MediaKind::Audio as usize].insert(packet.clone())));
-        viewer.number(start, &packets, &mut outgoing);
+        packets.iter().for_each(|packet| assert!(stores.insert(packet.clone())));
+        viewer.number(&packets, &mut outgoing);
         outgoing.clear();
         for round in 1..=50 {
             let now = start + Duration::from_millis(100 * round);

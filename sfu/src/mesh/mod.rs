@@ -3,8 +3,9 @@
 //! What crosses is a value. Each worker has one inbox of each kind; the others push, it pops. A push never blocks.
 
 use crate::control::protocol::WorkerIndex;
+use crate::core::layers::{LayerIndex, LayerSet, LayerTable};
 use crate::core::packet::{MediaPacket, PacketHeader};
-use crate::core::plan::StreamId;
+use crate::core::plan::{Epoch, StreamId};
 use crossbeam::queue::ArrayQueue;
 use std::sync::Arc;
 
@@ -30,6 +31,11 @@ impl WorkerSet {
     /// Takes a worker out.
     pub fn remove(&mut self, worker: WorkerIndex) {
         self.0 &= !(1 << worker.0);
+    }
+
+    /// Whether `worker` is in it.
+    pub fn contains(self, worker: WorkerIndex) -> bool {
+        self.0 & (1 << worker.0) != 0
     }
 
     /// Whether nobody is in it.
@@ -75,15 +81,26 @@ impl MeshPacket {
     }
 }
 
+/// Which layers of a stream a worker wants. Audio it is sent in any case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Subscription {
+    /// The publisher whose layers these are. Of another one, or if this is `None`, it is sent what viewers without a wish get.
+    pub epoch: Option<Epoch>,
+    /// The layers.
+    pub layers: LayerSet,
+}
+
 /// What one worker tells another. May not be lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Signal {
-    /// The sender has viewers of the stream.
-    Subscribe(StreamId),
+    /// The sender has viewers of the stream, who take these layers.
+    Subscribe(StreamId, Subscription),
     /// It has none any more.
     Unsubscribe(StreamId),
-    /// One of its viewers cannot decode until the next key frame.
-    WantKeyframe(StreamId),
+    /// What the layers of the stream are, to those who are subscribed.
+    Layers(StreamId, LayerTable),
+    /// One of its viewers cannot decode this layer until the next key frame.
+    WantKeyframe(StreamId, LayerIndex),
     /// The sender was restarted and knows nothing.
     Restarted,
 }
@@ -91,11 +108,10 @@ pub enum Signal {
 impl Signal {
     /// Whether `earlier`, still waiting, says nothing more once this one is queued behind it.
     pub fn replaces(&self, earlier: &Signal) -> bool {
-        use Signal::{Subscribe, Unsubscribe};
+        use Signal::{Layers, Subscribe, Unsubscribe};
         match (self, earlier) {
-            (Subscribe(stream) | Unsubscribe(stream), Subscribe(other) | Unsubscribe(other)) => {
-                stream == other
-            }
+            (Subscribe(stream, _) | Unsubscribe(stream), Subscribe(other, _) | Unsubscribe(other))
+            | (Layers(stream, _), Layers(other, _)) => stream == other,
             _ => self == earlier,
         }
     }

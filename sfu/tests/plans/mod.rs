@@ -1,5 +1,7 @@
 //! Session plans that tests start from.
 
+#![allow(dead_code, reason = "each test binary uses its part")]
+
 use sfu::core::codec::{Codec, H264Profile, MediaKind};
 use sfu::core::plan::{
     DtlsRole, Epoch, Extension, Feedback, MediaSection, Payload, PayloadType, PeerCertificate,
@@ -14,6 +16,22 @@ pub const PT: u8 = 102;
 pub const RTX_PT: u8 = 103;
 /// The id of the mid header extension.
 pub const MID_ID: u8 = 4;
+
+/// The ids of the rid header extensions.
+pub const RID_ID: u8 = 10;
+/// For the retransmissions of a layer.
+pub const REPAIRED_RID_ID: u8 = 11;
+
+/// A publisher's plan with H264 layers, as an offer without `a=ssrc` makes it.
+pub fn plan_simulcast(epoch: Epoch, rids: &[&str]) -> SessionPlan {
+    let mut plan = plan_h264(Role::Publisher, epoch);
+    let section = &mut plan.sections[0];
+    section.rids = rids.iter().map(|rid| (*rid).to_owned()).collect();
+    section.ssrcs.clear();
+    let extensions = [(RID_ID, Extension::RtpStreamId), (REPAIRED_RID_ID, Extension::RepairedRtpStreamId)];
+    section.extensions.extend(extensions);
+    plan
+}
 
 /// A plan with one H264 video section and the credentials of nobody.
 pub fn plan_h264(role: Role, epoch: Epoch) -> SessionPlan {

@@ -2,12 +2,15 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use crate::plans::{MID_ID, PT, RTX_PT};
-use sfu::control::protocol::{EndReason, IceCredentials, RequestId, RestartError, SessionId, WorkerIndex};
+use crate::plans::{MID_ID, PT, REPAIRED_RID_ID, RID_ID, RTX_PT};
+use sfu::control::protocol::{
+    EndReason, IceCredentials, LayerChoice, RequestId, RestartError, SessionId, WorkerIndex,
+};
 use sfu::core::demux::DatagramKind;
 use sfu::core::dtls::HandshakeError;
 use sfu::core::forwarder::Forwarder;
 use sfu::core::identity::Identity;
+use sfu::core::layers::LayerIndex;
 use sfu::core::ntp::NtpClock;
 use sfu::core::outbox::{Crossing, SessionEvent, Transmit};
 use sfu::core::plan::{DtlsRole, PeerCertificate, RemoteTransport, Role, SessionPlan};
@@ -22,7 +25,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use str0m::config::{CryptoProvider, DtlsCert, Fingerprint};
 use str0m::format::{Codec as Str0mCodec, FormatParams};
 use str0m::ice::{IceCreds, StunMessageBuilder, TransId};
-use str0m::media::{Frequency, MediaKind as Str0mKind, Mid};
+use str0m::media::{Frequency, MediaKind as Str0mKind, Mid, Rid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{Extension as Str0mExtension, ExtensionMap, RtpPacket, RtpWrite};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig, RtcError};
@@ -38,9 +41,11 @@ pub struct Client {
     now: Instant,
     outgoing: Vec<(SocketAddr, Vec<u8>)>,
     received: Vec<RtpPacket>,
-    keyframe_requests: u32,
+    /// By rid, `None` without simulcast.
+    keyframe_requests: Vec<Option<Rid>>,
     rtx: bool,
     may_fail: bool,
+    rids: Vec<Rid>,
 }
 
 /// A client's certificate, with the DTLS that can show it.
@@ -52,11 +57,18 @@ impl Client {
         now: Instant,
         address: SocketAddr,
         servers: [SocketAddr; 2],
-        rtx: bool,
+        plan: &SessionPlan,
         credentials: Option<Credentials>,
     ) -> Client {
+        let section = &plan.sections[0];
+        let rtx = section.payloads[0].rtx.is_some();
+        let rids: Vec<Rid> = section.rids.iter().map(|rid| Rid::from(rid.as_str())).collect();
         let mut extensions = ExtensionMap::empty();
         extensions.set(MID_ID, Str0mExtension::RtpMid);
+        if !rids.is_empty() {
+            extensions.set(RID_ID, Str0mExtension::RtpStreamId);
+            extensions.set(REPAIRED_RID_ID, Str0mExtension::RepairedRtpStreamId);
+        }
         let mut config = RtcConfig::new().set_rtp_mode(true).clear_codecs().set_extension_map(extensions);
         config.codec_config().add_config(
             PT.into(),
@@ -83,9 +95,10 @@ impl Client {
             now,
             outgoing: vec![],
             received: vec![],
-            keyframe_requests: 0,
+            keyframe_requests: vec![],
             rtx,
             may_fail,
+            rids,
         }
     }
 
@@ -110,8 +123,15 @@ impl Client {
         api.set_remote_fingerprint(Fingerprint { hash_func: "sha-256".into(), bytes: fingerprint.into() });
         api.declare_media(mid, Str0mKind::Video);
         match role {
-            Role::Publisher => {
+            Role::Publisher if self.rids.is_empty() => {
                 api.declare_stream_tx(1000.into(), Some(1001.into()), mid, None);
+            }
+            Role::Publisher => {
+                for (layer, rid) in self.rids.iter().enumerate() {
+                    let (ssrc, rtx) = layer_ssrcs(layer);
+                    let rtx = self.rtx.then(|| rtx.into());
+                    api.declare_stream_tx(ssrc.into(), rtx, mid, Some(*rid));
+                }
             }
             Role::Viewer => {
                 let rtx = self.rtx.then(|| 1001.into());
@@ -130,10 +150,20 @@ impl Client {
 
     /// Publishes one packet.
     pub fn send_packet(&mut self, sequence: u64, frame: u32, payload: &[u8]) {
+        self.send_on(1000, sequence, frame.wrapping_mul(3_000), payload);
+    }
+
+    /// Publishes a one-packet frame of a layer, its `sequence`th packet. Layers count and tell the time each from another
+    /// beginning.
+    pub fn send_layer(&mut self, layer: usize, sequence: u64, frame: u64, payload: &[u8]) {
+        let timestamp = (frame as u32 * 3_000).wrapping_sub(layer as u32 * 1_000_000);
+        self.send_on(layer_ssrcs(layer).0, 20_000 + 5_000 * layer as u64 + sequence, timestamp, payload);
+    }
+
+    fn send_on(&mut self, ssrc: u32, sequence: u64, timestamp: u32, payload: &[u8]) {
         let now = self.now;
         let mut api = self.rtc.direct_api();
-        let stream = api.stream_tx(&1000.into()).unwrap();
-        let timestamp = frame.wrapping_mul(3_000);
+        let stream = api.stream_tx(&ssrc.into()).unwrap();
         let write = RtpWrite::new(PT.into(), sequence.into(), timestamp, now, payload);
         stream.write_rtp(write.marker(true).nackable(true));
         self.advance(now);
@@ -152,6 +182,11 @@ impl Client {
 
     /// PLIs heard since the last call.
     pub fn take_keyframe_requests(&mut self) -> u32 {
+        self.take_requested_rids().len() as u32
+    }
+
+    /// The rids of which a key frame was asked for since the last call.
+    pub fn take_requested_rids(&mut self) -> Vec<Option<Rid>> {
         std::mem::take(&mut self.keyframe_requests)
     }
 
@@ -254,7 +289,7 @@ impl Client {
                     self.outgoing.push((transmit.source, Vec::from(transmit.contents)));
                 }
                 Output::Event(Event::RtpPacket(packet)) => self.received.push(packet),
-                Output::Event(Event::KeyframeRequest(_)) => self.keyframe_requests += 1,
+                Output::Event(Event::KeyframeRequest(asked)) => self.keyframe_requests.push(asked.rid),
                 Output::Event(_) => {}
                 Output::Timeout(_) => return Ok(()),
             }
@@ -296,6 +331,7 @@ pub struct World {
     deaf: Vec<SocketAddr>,
     lost: u32,
     signals_held: bool,
+    crossed: Vec<(usize, LayerIndex)>,
     fingerprint: [u8; 32],
 }
 
@@ -327,6 +363,7 @@ impl World {
             deaf: vec![],
             lost: 0,
             signals_held: false,
+            crossed: vec![],
             fingerprint: identity.fingerprint,
         }
     }
@@ -362,8 +399,7 @@ impl World {
         credentials: Option<Credentials>,
     ) -> ClientIndex {
         let index = self.seats.len();
-        let rtx = plan.sections[0].payloads[0].rtx.is_some();
-        let mut client = Client::new(self.now, address, server_addresses(worker), rtx, credentials);
+        let mut client = Client::new(self.now, address, server_addresses(worker), &plan, credentials);
         let (dtls_role, certificate) = (plan.remote.dtls_role, plan.remote.certificate);
         plan.remote = RemoteTransport { dtls_role, certificate, ..client.transport() };
         let role = plan.role;
@@ -450,6 +486,7 @@ impl World {
             for Crossing { to, packet, is_earlier } in packets {
                 let copy = MeshPacket::copy_of(&packet, is_earlier).unwrap();
                 for to in to.iter() {
+                    self.crossed.push((usize::from(to.0), packet.header.source.layer));
                     self.workers[usize::from(to.0)].handle_packet(copy.to_packet(), copy.is_earlier);
                 }
             }
@@ -513,6 +550,18 @@ impl World {
     /// The server's ufrag for it.
     pub fn ufrag(&self, index: ClientIndex) -> String {
         self.seats[index.0].ufrag.clone()
+    }
+
+    /// The layers of the packets that crossed to a worker since the last call.
+    pub fn take_crossed(&mut self, to: usize) -> Vec<LayerIndex> {
+        let crossed = std::mem::take(&mut self.crossed);
+        crossed.into_iter().filter(|(worker, _)| *worker == to).map(|(_, layer)| layer).collect()
+    }
+
+    /// The viewer wants a layer.
+    pub fn select_layer(&mut self, index: ClientIndex, choice: LayerChoice) {
+        let seat = &self.seats[index.0];
+        self.workers[seat.worker].select_layer(self.now, seat.session, choice.into());
     }
 
     /// Signals between workers wait, as they do before a full inbox.
@@ -718,6 +767,11 @@ fn socket_of(address: SocketAddr) -> usize {
 
 fn is_stun(datagram: &[u8]) -> bool {
     DatagramKind::of(datagram) == Some(DatagramKind::Stun)
+}
+
+/// Of the media of a layer and of its retransmissions.
+fn layer_ssrcs(layer: usize) -> (u32, u32) {
+    (2_000 + 2 * layer as u32, 2_001 + 2 * layer as u32)
 }
 
 fn is_media(datagram: &[u8]) -> bool {

@@ -1,16 +1,16 @@
 //! Packets out: to the viewers here, and between workers; key-frame requests the other way.
 
 use super::Forwarder;
-use crate::control::protocol::{EndReason, WorkerIndex};
-use crate::core::codec::MediaKind;
+use crate::control::protocol::{EndReason, SessionId, WorkerIndex};
 use crate::core::egress::Trains;
+use crate::core::layers::{LayerIndex, LayerSet, Wish};
 use crate::core::ntp::Turn;
 use crate::core::outbox::Crossing;
 use crate::core::packet::MediaPacket;
 use crate::core::plan::StreamId;
 use crate::core::session::RoleState;
 use crate::core::streams::Serving;
-use crate::mesh::{Signal, WorkerSet};
+use crate::mesh::{Signal, Subscription, WorkerSet};
 use crate::stats::DropReason;
 use std::time::{Duration, Instant};
 
@@ -26,10 +26,10 @@ const CATCH_UP_INTERVAL: Duration = Duration::from_millis(10);
 impl Forwarder {
     /// A packet came from another worker; an earlier one is from before this worker had viewers.
     pub fn handle_packet(&mut self, packet: MediaPacket, is_earlier: bool) {
-        // One that was on its way when the last viewer left is nobody's.
-        if self.streams.get(packet.header.stream).is_some_and(|stream| !stream.viewers.is_empty()) {
+        // One that was on its way when the last viewer left it is nobody's.
+        if self.streams.takes(&packet.header) {
             let pushed =
-                if is_earlier { self.streams.keep_earlier(packet) } else { self.streams.push(packet) };
+                if is_earlier { self.streams.keep_earlier(packet) } else { self.streams.push(packet, false) };
             self.count_refused(pushed);
         }
     }
@@ -37,35 +37,51 @@ impl Forwarder {
     /// Another worker said something.
     pub fn handle_signal(&mut self, now: Instant, from: WorkerIndex, signal: Signal) {
         match signal {
-            Signal::Subscribe(stream) => {
-                self.streams.entry(stream).subscribers.insert(from);
-                if !self.send_group(from, stream) {
-                    let _ = self.want_local_keyframe(now, stream);
-                }
-            }
+            Signal::Subscribe(stream, subscription) => self.subscribed(now, from, stream, subscription),
             Signal::Unsubscribe(stream) => {
                 if let Some(found) = self.streams.get_mut(stream) {
                     found.subscribers.remove(from);
                 }
                 self.streams.tidy(stream);
             }
-            Signal::WantKeyframe(stream) => {
-                let _ = self.want_local_keyframe(now, stream);
+            Signal::Layers(stream, table) => {
+                if self.streams.get(stream).is_some_and(|stream| !stream.viewers.is_empty()) {
+                    self.streams.set_layers(now, stream, table, false);
+                }
+            }
+            Signal::WantKeyframe(stream, layer) => {
+                let _ = self.want_local_keyframe(now, stream, layer);
             }
             Signal::Restarted => {
                 self.streams.forget_subscriber(from);
                 let watched = self.streams.watched();
-                self.out.signals.extend(watched.map(|stream| (from, Signal::Subscribe(stream))));
+                let subscribe = |(stream, wanted)| (from, Signal::Subscribe(stream, wanted));
+                self.out.signals.extend(watched.map(subscribe));
             }
         }
     }
 
-    /// Gives a worker that has its first viewer of a stream what a viewer here would start with; false if there is nothing.
-    fn send_group(&mut self, to: WorkerIndex, stream: StreamId) -> bool {
-        let Some(found) = self.streams.get(stream).filter(|found| !found.publishers.is_empty()) else {
-            return false;
-        };
-        let store = &found.stores[MediaKind::Video as usize];
+    /// Another worker has viewers, who take other layers than before.
+    fn subscribed(&mut self, now: Instant, from: WorkerIndex, id: StreamId, subscription: Subscription) {
+        let stream = self.streams.entry(id);
+        let new = stream.subscribers.insert(from, subscription, stream.table.as_ref());
+        if !stream.has_publisher() {
+            return;
+        }
+        if let Some(table) = stream.table.clone().filter(|table| Some(table.epoch) != subscription.epoch) {
+            self.tell(from, Signal::Layers(id, table));
+        }
+        for layer in new.iter() {
+            if !self.send_group(from, id, layer) {
+                let _ = self.want_local_keyframe(now, id, layer);
+            }
+        }
+    }
+
+    /// Gives a worker that has its first viewer of a layer what a viewer here would start with; false if there is nothing.
+    fn send_group(&mut self, to: WorkerIndex, stream: StreamId, layer: LayerIndex) -> bool {
+        let Some(found) = self.streams.get(stream) else { return false };
+        let store = found.stores.video(layer);
         let Some(keyframe) = store.newest_keyframe() else { return false };
         let group = store.since(keyframe.header.sequence);
         let room = GROUP_PACKETS_MAX.saturating_sub(self.out.packets.len());
@@ -87,7 +103,10 @@ impl Forwarder {
         let mut busy = std::mem::take(&mut self.streams.busy);
         for id in busy.drain(..) {
             let Some(serving) = self.streams.begin_serving(id) else { continue };
-            (self.wants_turn, self.wants_keyframe) = (false, false);
+            (self.wants_turn, self.wants_keyframes, self.taken) = Default::default();
+            if self.streams.take_retarget(id) {
+                serving.viewers().for_each(|slot| self.retarget(now, slot));
+            }
             for slot in serving.viewers() {
                 self.caught(slot, |core| core.serve(turn, slot, &serving, trains));
             }
@@ -97,15 +116,17 @@ impl Forwarder {
             if self.wants_turn {
                 self.to_catch_up.push(id);
             }
-            if self.wants_keyframe {
-                self.want_keyframe(now, id);
+            for layer in self.wants_keyframes.iter() {
+                self.want_keyframe(now, id, layer);
             }
             let sessions = &self.sessions;
             let lives = |slot: &usize| {
                 sessions.get(*slot).is_some_and(|session| session.plan.stream == id && session.is_connected())
             };
             if self.streams.end_serving(serving, lives) {
-                self.broadcast(Signal::Unsubscribe(id));
+                self.broadcast(&Signal::Unsubscribe(id));
+            } else if let Some(subscription) = self.streams.watch(now, id, self.taken) {
+                self.broadcast(&Signal::Subscribe(id, subscription));
             }
             self.streams.tidy(id);
         }
@@ -137,10 +158,14 @@ impl Forwarder {
             let gathered = viewer.gather(now, &serving.stores, packets, bytes, &mut self.gathered);
             awaiting = gathered.withheld;
             self.wants_turn |= gathered.wants_turn;
+            if let Some(layer) = gathered.wants_keyframe {
+                self.wants_keyframes = self.wants_keyframes.with(LayerSet::of(layer));
+            }
             packets = &self.gathered;
         }
+        self.taken = self.taken.with(viewer.taken());
         self.outgoing.clear();
-        let withheld = viewer.number(now, packets, &mut self.outgoing);
+        let withheld = viewer.number(packets, &mut self.outgoing);
         if !self.outgoing.is_empty() {
             let sent = viewer.send(turn.time, packets, &self.outgoing, trains);
             viewer.retransmissions.earn(sent.bytes as usize);
@@ -158,9 +183,26 @@ impl Forwarder {
         }
         if withheld.codec_mismatch {
             self.close(now, slot, EndReason::CodecMismatch);
-        } else {
-            self.wants_keyframe |= awaiting > 0;
         }
+    }
+
+    /// A viewer wants this simulcast layer.
+    pub fn select_layer(&mut self, now: Instant, session: SessionId, wish: Wish) {
+        let slot = session.slot as usize;
+        let Some(found) = self.sessions.get_mut(slot).filter(|found| found.id == session) else { return };
+        found.wish = wish;
+        let stream = found.plan.stream;
+        self.retarget(now, slot);
+        self.streams.mark_busy(stream);
+    }
+
+    /// Chooses anew which layer a viewer is to be sent. While the publisher sends none, what it was remains.
+    pub(super) fn retarget(&mut self, now: Instant, slot: usize) {
+        let Some(session) = self.sessions.get(slot) else { return };
+        let Some(Some(viewer)) = self.viewers.get_mut(slot) else { return };
+        let table = self.streams.get(session.plan.stream).and_then(|stream| stream.table.as_ref());
+        let layer = table.map_or(Some(LayerIndex::default()), |table| table.desired(&session.wish));
+        layer.into_iter().for_each(|layer| viewer.aim(now, layer));
     }
 
     /// Sends a viewer again what it asked for.
@@ -181,32 +223,36 @@ impl Forwarder {
         self.meters.counters.retransmitted_packets += sent.packets;
     }
 
-    /// Asks the stream's publishers for a key frame, wherever they are.
-    pub(super) fn want_keyframe(&mut self, now: Instant, stream: StreamId) {
-        if !self.want_local_keyframe(now, stream) {
-            self.broadcast(Signal::WantKeyframe(stream));
+    /// Asks the stream's publishers for a key frame of a layer, wherever they are.
+    pub(super) fn want_keyframe(&mut self, now: Instant, stream: StreamId, layer: LayerIndex) {
+        if !self.want_local_keyframe(now, stream, layer) {
+            self.broadcast(&Signal::WantKeyframe(stream, layer));
         }
     }
 
     /// Asks the publishers on this worker; false if there is none.
-    pub(super) fn want_local_keyframe(&mut self, now: Instant, stream: StreamId) -> bool {
-        let publishers =
-            self.streams.get_mut(stream).map(|stream| stream.publishers.clone()).unwrap_or_default();
-        for &slot in &publishers {
+    pub(super) fn want_local_keyframe(&mut self, now: Instant, stream: StreamId, layer: LayerIndex) -> bool {
+        let Some(found) = self.streams.get(stream).filter(|found| found.has_publisher()) else {
+            return false;
+        };
+        for slot in found.publishers.clone() {
             let Some(session) = self.sessions.get_mut(slot) else { continue };
             let RoleState::Publisher(publisher) = &mut session.role else { continue };
-            publisher.want_keyframe();
+            publisher.want_keyframe(layer);
             self.schedule(now, slot);
         }
-        !publishers.is_empty()
+        true
     }
 
-    /// Tells every other worker. What waits already need not wait twice, and of subscribing and unsubscribing the last word
-    /// counts; this bounds the queue by the number of streams.
-    pub(super) fn broadcast(&mut self, signal: Signal) {
-        for worker in self.others.iter() {
-            self.out.signals.retain(|(to, waiting)| *to != worker || !signal.replaces(waiting));
-            self.out.signals.push_back((worker, signal));
-        }
+    /// Tells every other worker.
+    pub(super) fn broadcast(&mut self, signal: &Signal) {
+        self.others.iter().for_each(|worker| self.tell(worker, signal.clone()));
+    }
+
+    /// Tells another worker. What waits already need not wait twice, and of subscribing and unsubscribing the last word counts;
+    /// this bounds the queue by the number of streams and their layers.
+    pub(super) fn tell(&mut self, worker: WorkerIndex, signal: Signal) {
+        self.out.signals.retain(|(to, waiting)| *to != worker || !signal.replaces(waiting));
+        self.out.signals.push_back((worker, signal));
     }
 }

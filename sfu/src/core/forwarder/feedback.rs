@@ -49,9 +49,11 @@ impl Forwarder {
                 _ => {}
             }
         }
+        let Some(Some(viewer)) = self.viewers.get(slot) else { return };
+        let (layer, _) = viewer.layers();
         if wants_keyframe && let Some(session) = self.sessions.get(slot) {
             let stream = session.plan.stream;
-            self.want_keyframe(now, stream);
+            self.want_keyframe(now, stream, layer);
         }
     }
 

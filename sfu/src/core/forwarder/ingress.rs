@@ -6,9 +6,10 @@ use crate::core::extensions::PassThrough;
 use crate::core::ice_check::Path;
 use crate::core::outbox::{Crossing, SessionEvent};
 use crate::core::packet::MediaPacket;
-use crate::core::publisher::Published;
+use crate::core::publisher::{Published, Publisher};
 use crate::core::session::{RoleState, Session};
 use crate::core::streams::Pushed;
+use crate::mesh::Signal;
 use crate::stats::DropReason;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -76,34 +77,56 @@ impl Forwarder {
                 if new_codec {
                     self.out.events.push_back(SessionEvent::Track(id, packet.header.source.codec));
                     if !packet.header.keyframe {
-                        publisher.want_keyframe();
+                        publisher.want_keyframe(packet.header.source.layer);
                     }
                 }
+                self.tell_layers(now, slot);
                 self.distribute(packet);
             }
-            Published::UnselectedLayer => self.meters.dropped(DropReason::UnselectedLayer, 1),
+            Published::NoLayer => self.meters.dropped(DropReason::UnselectedLayer, 1),
             Published::UnknownPayload => self.meters.dropped(DropReason::Rejected, 1),
         }
     }
 
-    fn distribute(&mut self, packet: MediaPacket) {
-        let subscribers =
-            self.streams.get_mut(packet.header.stream).map(|stream| stream.subscribers).unwrap_or_default();
-        if self.keep(packet.clone()) && !subscribers.is_empty() {
-            self.out.packets.push(Crossing { to: subscribers, packet, is_earlier: false });
+    /// Passes on what is news about a publisher's layers: to the viewers here, to other workers that have some, and to signaling.
+    pub(super) fn tell_layers(&mut self, now: Instant, slot: usize) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let (id, stream) = (session.id, session.plan.stream);
+        let RoleState::Publisher(Publisher { layers: Some(layers), .. }) = &mut session.role else { return };
+        let news = layers.take_news();
+        if let Some(report) = layers.take_report(now) {
+            self.out.events.push_back(SessionEvent::Layers(id, report));
+        }
+        let Some(table) = news else { return };
+        if self.streams.set_layers(now, stream, table.clone(), true) {
+            for worker in self.streams.entry(stream).subscribers.all().iter() {
+                self.tell(worker, Signal::Layers(stream, table.clone()));
+            }
         }
     }
 
-    /// Keeps a packet for this worker's viewers; false if they are not to have it.
-    fn keep(&mut self, packet: MediaPacket) -> bool {
-        let pushed = self.streams.push(packet);
+    fn distribute(&mut self, packet: MediaPacket) {
+        let pushed = self.streams.push(packet.clone(), true);
         self.count_refused(pushed);
-        pushed == Pushed::Queued
+        let Some(stream) = self.streams.get(packet.header.stream) else { return };
+        let to = stream.subscribers.of(&packet.header);
+        match pushed {
+            Pushed::Superseded | Pushed::TooLate => {}
+            Pushed::Kept if to.is_empty() => {
+                let is_watched = !stream.viewers.is_empty() || !stream.subscribers.all().is_empty();
+                self.meters.dropped(DropReason::UnselectedLayer, u64::from(is_watched));
+            }
+            Pushed::Kept | Pushed::Queued => {
+                if !to.is_empty() {
+                    self.out.packets.push(Crossing { to, packet, is_earlier: false });
+                }
+            }
+        }
     }
 
     pub(super) fn count_refused(&mut self, pushed: Pushed) {
         match pushed {
-            Pushed::Queued => {}
+            Pushed::Queued | Pushed::Kept => {}
             Pushed::Superseded => self.meters.dropped(DropReason::Superseded, 1),
             Pushed::TooLate => self.meters.dropped(DropReason::TooLate, 1),
         }

@@ -14,13 +14,13 @@ use crate::config::SESSIONS_MAX;
 use crate::control::protocol::{
     CreateError, Created, EndReason, IceCredentials, RequestId, SessionId, WorkerIndex,
 };
-use crate::core::codec::MediaKind;
 use crate::core::demux;
 use crate::core::dtls::HandshakeError;
 use crate::core::extensions::PassThrough;
 use crate::core::ice::LiteAgent;
 use crate::core::ice_check::Path;
 use crate::core::identity::Identity;
+use crate::core::layers::LayerSet;
 use crate::core::meters::Meters;
 use crate::core::ntp::NtpClock;
 use crate::core::outbox::{Outbox, SessionEvent, Transmit};
@@ -77,9 +77,11 @@ pub struct Forwarder {
     catch_up_at: Option<Instant>,
     /// What is left for such viewers in this turn.
     catch_up_bytes: usize,
-    /// The stream at hand has such a viewer, and one that waits for a key frame.
+    /// The stream at hand has such a viewer.
     wants_turn: bool,
-    wants_keyframe: bool,
+    /// Layers of the stream at hand of which a viewer waits for a key frame, and those of which viewers need the packets.
+    wants_keyframes: LayerSet,
+    taken: LayerSet,
     /// A viewer's RTCP in clear.
     rtcp: Vec<u8>,
     closing: bool,
@@ -122,7 +124,8 @@ impl Forwarder {
             catch_up_at: None,
             catch_up_bytes: 0,
             wants_turn: false,
-            wants_keyframe: false,
+            wants_keyframes: LayerSet::default(),
+            taken: LayerSet::default(),
             rtcp: Vec::new(),
             closing: false,
             out: Outbox::default(),
@@ -261,6 +264,10 @@ impl Forwarder {
             }
             let sent = publisher.request_keyframes(now, &mut session.peer, &mut self.drained);
             self.meters.counters.keyframe_requests += sent.unwrap_or(0);
+            if let Some(layers) = &mut publisher.layers {
+                layers.measure(now);
+            }
+            self.tell_layers(now, slot);
         }
     }
 
@@ -378,17 +385,17 @@ impl Forwarder {
             self.viewers.resize_with(slot + 1, || None);
         }
         self.viewers[slot] = Some(viewer);
+        self.retarget(now, slot);
+        let layer = self.viewers[slot].as_ref().map(Viewer::layers).unwrap_or_default().1;
         let entry = self.streams.entry(stream);
         entry.viewers.push(slot);
         let is_first = entry.viewers.len() == 1;
-        let may_start = entry.stores[MediaKind::Video as usize].newest_keyframe().is_some();
+        let may_start = entry.stores.video(layer).newest_keyframe().is_some();
+        // The turn ends with a subscription, if the viewer takes what this worker does not have. The worker that has the publisher
+        // answers with a group of pictures or asks for a key frame.
         self.streams.mark_busy(stream);
-        if is_first {
-            // The worker that has the publisher answers with a group of pictures or asks for a key frame.
-            self.broadcast(Signal::Subscribe(stream));
-        }
-        if !may_start && !self.want_local_keyframe(now, stream) && !is_first {
-            self.broadcast(Signal::WantKeyframe(stream));
+        if !may_start && !self.want_local_keyframe(now, stream, layer) && !is_first {
+            self.broadcast(&Signal::WantKeyframe(stream, layer));
         }
     }
 
@@ -411,7 +418,7 @@ impl Forwarder {
         let Some(session) = self.sessions.get(slot) else { return };
         let id = session.plan.stream;
         if self.streams.leave(id, slot) {
-            self.broadcast(Signal::Unsubscribe(id));
+            self.broadcast(&Signal::Unsubscribe(id));
         }
         self.streams.tidy(id);
     }
@@ -453,7 +460,7 @@ impl Forwarder {
 
     /// Tells the other workers that this one starts anew.
     pub fn announce_restart(&mut self) {
-        self.broadcast(Signal::Restarted);
+        self.broadcast(&Signal::Restarted);
     }
 
     /// The counters.
