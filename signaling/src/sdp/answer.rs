@@ -1,7 +1,8 @@
 //! The answer text: RFC 9429 §5.3.1 with the rules of RFC 9725 §4.4 and the WHEP draft §4.5.
 //!
 //! What clients need beyond the RFCs: CRLF everywhere, `v=0` first, candidates in the first section (some clients
-//! read only that one, ffmpeg only its first UDP host line), and at most 8192 bytes for ffmpeg.
+//! read only that one, ffmpeg only its first UDP host line), and at most 8192 bytes for ffmpeg. The RFCs want them in
+//! the section that tags the BUNDLE group (RFC 9143 §7.3), which is nearly always the same one.
 
 use super::attributes::Direction;
 use super::parse::{Format, Offer, Section};
@@ -33,9 +34,10 @@ pub struct LocalDescription<'a> {
 pub fn answer(offer: &Offer, plan: &SessionPlan, local: &LocalDescription<'_>) -> String {
     let mut answer = Answer { text: String::with_capacity(8192), plan, local };
     answer.session(offer);
+    let tag = offer.bundle.first();
     for (index, (offered, accepted)) in offer.sections.iter().zip(&plan.sections).enumerate() {
         answer.section(offered, accepted);
-        if index == 0 {
+        if index == 0 || (tag.is_some() && offered.mid.as_ref() == tag) {
             answer.candidates();
         }
     }
@@ -80,7 +82,9 @@ impl Answer<'_> {
         let numbers: Vec<String> = formats().map(|format| format.pt().to_string()).collect();
         line!(self, "m={} 9 {} {}", accepted.kind, offered.protocol, numbers.join(" "));
         line!(self, "c=IN IP4 0.0.0.0");
-        line!(self, "a=mid:{}", accepted.mid);
+        if offered.mid.is_some() {
+            line!(self, "a=mid:{}", accepted.mid);
+        }
         line!(self, "a={}", if self.plan.role == Role::Publisher { "recvonly" } else { "sendonly" });
         self.transport(offered);
         self.extensions(offered, accepted);

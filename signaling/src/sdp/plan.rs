@@ -111,7 +111,7 @@ fn section(
     let rtx = payloads.iter().any(|payload| payload.rtx.is_some());
     let rids = rids(offered, role, &extensions)?;
     Ok(MediaSection {
-        mid: offered.mid.clone().ok_or(OfferError::Missing { kind, attribute: "mid" })?,
+        mid: offered.mid.clone().unwrap_or_else(|| UNNAMED.to_owned()),
         kind,
         ssrcs: match role {
             Role::Viewer => vec![ssrcs.pair(rtx)],
@@ -124,6 +124,9 @@ fn section(
         rids,
     })
 }
+
+/// The mid of a section that has none, which only one without a BUNDLE group may be. It stays between us and media.
+const UNNAMED: &str = "0";
 
 fn check_section(offered: &Section, session: &Level, role: Role) -> Result<(), OfferError> {
     let kind = offered.kind;
@@ -146,13 +149,26 @@ fn flows(direction: Direction, role: Role) -> bool {
 }
 
 fn payloads(offered: &Section, role: Role, transport_cc: bool) -> Vec<Payload> {
+    let mode = default_packetization_mode(&offered.formats, role);
     let accepted = offered.formats.iter().filter_map(|format| {
-        let codec = format.codec().filter(|codec| codec.kind() == offered.kind)?;
+        let codec = format.codec(mode).filter(|codec| codec.kind() == offered.kind)?;
         let rtx = retransmission_of(format.pt, codec.clock_rate(), &offered.formats);
         let feedback = feedback([format.feedback, offered.feedback], role, transport_cc);
         Some(Payload { pt: PayloadType(format.pt), rtx, codec, feedback })
     });
     accepted.collect()
+}
+
+/// The packetization-mode of H264 payload types that name none: 0, says RFC 6184 §8.1, and a publisher is taken at that.
+///
+/// A viewer that names no mode anywhere does not know the parameter rather than insist on single NAL units: GStreamer
+/// leaves it out and takes fragmentation units, as every WebRTC depacketizer does, and no WebRTC sender goes without
+/// them. A viewer that does name modes, as browsers do for each payload type, means what it says.
+fn default_packetization_mode(formats: &[Format], role: Role) -> u8 {
+    let named = |format: &Format| {
+        format.encoding == Encoding::H264 && format.parameters.get("packetization-mode").is_some()
+    };
+    u8::from(role == Role::Viewer && !formats.iter().any(named))
 }
 
 /// The payload type that repeats `pt` (RFC 4588 §8.1).
@@ -183,7 +199,9 @@ fn extensions(offered: &Section, role: Role) -> Vec<(u8, Extension)> {
     for extmap in &offered.extmaps {
         let id = u8::try_from(extmap.id).ok().filter(|id| (1..=EXTENSION_ID_MAX).contains(id));
         let flows = extmap.direction.is_none_or(|direction| flows(direction, role));
-        let useful = understood(extmap.extension, offered.kind, role) && !has(&accepted, extmap.extension);
+        let named = extmap.extension != Extension::Mid || offered.mid.is_some();
+        let useful =
+            named && understood(extmap.extension, offered.kind, role) && !has(&accepted, extmap.extension);
         match id {
             Some(id) if flows && useful => accepted.push((id, extmap.extension)),
             _ => {}

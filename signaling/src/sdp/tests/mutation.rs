@@ -98,6 +98,6 @@ fn check_shape(answer: &str) {
     let sections = answer.lines().filter(|line| line.starts_with("m=")).count();
     assert!((1..=2).contains(&sections));
     assert_eq!(count("a=rtcp-mux-only"), sections);
-    assert_eq!(count("a=end-of-candidates"), 1);
+    assert!((1..=sections).contains(&count("a=end-of-candidates")));
     assert!(answer.len() <= 8192, "{}", answer.len());
 }
