@@ -7,7 +7,7 @@ use crate::error::StartError;
 use crate::first_screen;
 use crate::http::server::{self, Listener};
 use crate::http::tls::Tls;
-use crate::http::{App, Audience};
+use crate::http::{App, Audience, CounterOffers};
 use crate::lock;
 use crate::logging::LogControl;
 use crate::media::{Launcher, Supervisor};
@@ -55,7 +55,13 @@ async fn live(config: Config, mode: Mode, log: LogControl) -> Result<(), StartEr
     let first = supervisor.first().await?;
     let addresses: Vec<SocketAddr> = listeners.iter().filter_map(Listener::address).collect();
     first_screen::print(&config, &addresses, first.as_ref().map(|(_, hello)| hello.workers.as_slice()));
-    let app = Arc::new(App { access: Access::new(token, config.open), config, media, metrics });
+    let app = Arc::new(App {
+        access: Access::new(token, config.open),
+        config,
+        media,
+        metrics,
+        counter_offers: CounterOffers::default(),
+    });
     let supervising = tokio::spawn(supervisor.run(first));
     let serving = tokio::spawn(server::serve(app.clone(), listeners, shutdown));
     tell_service_manager();

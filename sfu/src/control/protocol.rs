@@ -12,7 +12,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 /// Changes whenever a message changes its shape. Signaling drains a media process of another version.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 /// Longest frame in bytes: a hello with [`crate::config::PROCESS_SESSIONS_MAX`] sessions of some 1 kB stays below.
 pub const FRAME_BYTES_MAX: usize = 256 << 20;
 
@@ -34,6 +34,22 @@ pub struct SessionId {
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.worker.0, self.slot, self.generation)
+    }
+}
+
+/// ICE credentials of one side (RFC 8839 §5.4).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IceCredentials {
+    /// The user name fragment: 4 to 256 ice-chars.
+    pub ufrag: String,
+    /// The password: 22 to 256 ice-chars.
+    pub pwd: String,
+}
+
+/// Never the password: this is what reaches logs.
+impl fmt::Debug for IceCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IceCredentials").field("ufrag", &self.ufrag).finish_non_exhaustive()
     }
 }
 
@@ -190,6 +206,8 @@ pub enum CreateError {
     NoWorker,
     #[error("the worker has no free session slot")]
     Full,
+    #[error("the ICE credentials chosen for us name another worker, or are in use")]
+    Credentials,
     #[error("the WebRTC engine refused the session plan")]
     Refused,
     #[error("media is shutting down")]

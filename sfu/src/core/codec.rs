@@ -105,6 +105,18 @@ impl H264Profile {
         }
     }
 
+    /// The first two octets of a `profile-level-id` that names the profile.
+    pub fn idc_iop(self) -> (u8, u8) {
+        match self {
+            H264Profile::ConstrainedBaseline => (0x42, 0xe0),
+            H264Profile::Baseline => (0x42, 0x00),
+            H264Profile::Main => (0x4d, 0x00),
+            H264Profile::ConstrainedHigh => (0x64, 0x0c),
+            H264Profile::High => (0x64, 0x00),
+            H264Profile::Other { idc, iop } => (idc, iop),
+        }
+    }
+
     /// Whether a decoder for `self` decodes the streams of `stream` (ITU-T H.264 annex A).
     ///
     /// Baseline counts as Constrained Baseline: what they differ in, flexible macroblock ordering and its kin, no WebRTC
@@ -232,6 +244,11 @@ mod tests {
         assert_eq!(H264Profile::from_idc_iop(0x58, 0x80), H264Profile::Baseline);
         assert_eq!(H264Profile::from_idc_iop(0x58, 0x00), H264Profile::Other { idc: 0x58, iop: 0 });
         assert_eq!(H264Profile::from_idc_iop(0x4d, 0x40), H264Profile::Main);
+        for (idc, iop) in (0..=255).flat_map(|idc| (0..=255).map(move |iop| (idc, iop))) {
+            let profile = H264Profile::from_idc_iop(idc, iop);
+            let (same_idc, same_iop) = profile.idc_iop();
+            assert_eq!(H264Profile::from_idc_iop(same_idc, same_iop), profile, "{idc:02x}{iop:02x}");
+        }
     }
 
     #[test]

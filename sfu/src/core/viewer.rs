@@ -284,6 +284,7 @@ mod tests {
                 ssrcs: vec![SsrcPair { media: Ssrc(1), rtx: Some(Ssrc(2)) }],
                 rids: vec![],
             }],
+            local: None,
             extmap_allow_mixed: false,
             blob: vec![],
         }

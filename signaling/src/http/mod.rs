@@ -1,6 +1,7 @@
 //! HTTP: from a request to its answer.
 
 mod cors;
+mod counter_offer;
 mod fragment;
 pub mod limits;
 mod offer;
@@ -17,6 +18,7 @@ use crate::media::Media;
 use crate::metrics::Metrics;
 use crate::pages::{self, Asset};
 use bytes::Bytes;
+pub use counter_offer::CounterOffers;
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::header::{
@@ -43,6 +45,8 @@ pub struct App {
     pub media: Media,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Offers of ours that wait for their answers.
+    pub counter_offers: CounterOffers,
 }
 
 /// The two ends of a connection.

@@ -1,5 +1,6 @@
 //! WHIP and WHEP endpoints: an SDP offer in, a session and an SDP answer out. The two differ by [`Role`] alone.
 
+use super::counter_offer;
 use super::limits::read_text;
 use super::problem::Problem;
 use super::{App, Peer, Response, empty};
@@ -14,10 +15,13 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, StatusCode};
+use sfu::control::protocol::WorkerIndex;
 use sfu::core::plan::{Role, StreamId};
+use std::net::SocketAddr;
 use std::time::Instant;
 
-const SDP: &str = "application/sdp";
+/// What the endpoints take, and session URLs as the answer to an offer of ours.
+pub const SDP: &str = "application/sdp";
 const METHODS: &str = "OPTIONS, GET, HEAD, POST";
 /// What the session URLs take.
 pub const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
@@ -70,6 +74,9 @@ async fn post(
         .access
         .media(&head, peer.remote.ip())
         .map_err(|denied| Problem::unauthorized(denied.to_string()))?;
+    if counter_offer::is_wanted(role, &head, &body) {
+        return counter_offer::offer(app, peer, name, credential, &head, body).await;
+    }
     if !is_content_type(&head.headers, SDP) {
         return Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -104,9 +111,8 @@ fn answer(
     claim: &Claim,
     ready: &Ready,
 ) -> Result<String, Problem> {
-    let worker = ready.workers.get(usize::from(admission.worker.0)).ok_or(CreateFailure::Unavailable)?;
     let created = claim.created();
-    let candidates = candidates::ordered(&worker.addresses, &app.config.public_ip, peer.local.ip());
+    let candidates = candidates_of(app, peer, ready, admission.worker)?;
     let local = LocalDescription {
         ice_ufrag: &created.ice_ufrag,
         ice_pwd: &created.ice_pwd,
@@ -117,6 +123,17 @@ fn answer(
         cname: &admission.plan.stream.cname(),
     };
     Ok(sdp::answer(offer, &admission.plan, &local))
+}
+
+/// What a client of a worker is told of its addresses.
+pub fn candidates_of(
+    app: &App,
+    peer: Peer,
+    ready: &Ready,
+    worker: WorkerIndex,
+) -> Result<Vec<SocketAddr>, Problem> {
+    let worker = ready.workers.get(usize::from(worker.0)).ok_or(CreateFailure::Unavailable)?;
+    Ok(candidates::ordered(&worker.addresses, &app.config.public_ip, peer.local.ip()))
 }
 
 fn created(
@@ -138,7 +155,7 @@ fn created(
 
 /// Absolute where we know our own name, for node-fetch and redirected clients; else a path without a query, which
 /// OBS and Cloudflare's client also understand. Never the request's query: it may hold a token.
-fn location(app: &App, peer: Peer, head: &Parts, url: UrlId) -> String {
+pub fn location(app: &App, peer: Peer, head: &Parts, url: UrlId) -> String {
     if let Some(base) = &app.config.public_url {
         return format!("{base}/session/{url}");
     }
@@ -149,7 +166,8 @@ fn location(app: &App, peer: Peer, head: &Parts, url: UrlId) -> String {
     }
 }
 
-fn fresh_ids() -> Result<FreshIds, Problem> {
+/// Random numbers for one session.
+pub fn fresh_ids() -> Result<FreshIds, Problem> {
     Ok(FreshIds {
         url: UrlId(random_bytes()?),
         etag: u64::from_be_bytes(random_bytes()?),
@@ -157,16 +175,16 @@ fn fresh_ids() -> Result<FreshIds, Problem> {
     })
 }
 
-fn random_bytes<const N: usize>() -> Result<[u8; N], Problem> {
+pub fn random_bytes<const N: usize>() -> Result<[u8; N], Problem> {
     random::bytes().map_err(|_| internal())
 }
 
 /// SSRCs need to be unlikely to collide, no more (RFC 3550 §8.1); the plan checks that they are not 0.
-fn random_ssrc() -> u32 {
+pub fn random_ssrc() -> u32 {
     random::bytes().map_or(1, u32::from_be_bytes)
 }
 
-fn internal() -> Problem {
+pub fn internal() -> Problem {
     Problem::new(
         StatusCode::INTERNAL_SERVER_ERROR,
         "The server could not build its answer; its log says more.",

@@ -32,10 +32,30 @@ pub struct LocalDescription<'a> {
 
 /// The answer to `offer`. `plan` must be the one that [`plan`](super::plan()) made of it.
 pub fn answer(offer: &Offer, plan: &SessionPlan, local: &LocalDescription<'_>) -> String {
-    let mut answer = Answer { text: String::with_capacity(8192), plan, local };
+    let setup = match plan.remote.dtls_role {
+        DtlsRole::Active => "active",
+        DtlsRole::Passive => "passive",
+    };
+    write(offer, &plan.sections, Writer { role: plan.role, setup, local })
+}
+
+/// What of a description is not in its sections.
+#[derive(Clone, Copy)]
+pub(super) struct Writer<'a> {
+    /// The other side's.
+    pub(super) role: Role,
+    /// The value of `a=setup`.
+    pub(super) setup: &'static str,
+    pub(super) local: &'a LocalDescription<'a>,
+}
+
+/// Our description: `sections` in the form in which they are offered in `offer`.
+pub(super) fn write(offer: &Offer, sections: &[MediaSection], writer: Writer<'_>) -> String {
+    let Writer { role, setup, local } = writer;
+    let mut answer = Answer { text: String::with_capacity(8192), role, setup, local };
     answer.session(offer);
     let tag = offer.bundle.first();
-    for (index, (offered, accepted)) in offer.sections.iter().zip(&plan.sections).enumerate() {
+    for (index, (offered, accepted)) in offer.sections.iter().zip(sections).enumerate() {
         answer.section(offered, accepted);
         if index == 0 || (tag.is_some() && offered.mid.as_ref() == tag) {
             answer.candidates();
@@ -46,7 +66,8 @@ pub fn answer(offer: &Offer, plan: &SessionPlan, local: &LocalDescription<'_>) -
 
 struct Answer<'a> {
     text: String,
-    plan: &'a SessionPlan,
+    role: Role,
+    setup: &'static str,
     local: &'a LocalDescription<'a>,
 }
 
@@ -85,11 +106,11 @@ impl Answer<'_> {
         if offered.mid.is_some() {
             line!(self, "a=mid:{}", accepted.mid);
         }
-        line!(self, "a={}", if self.plan.role == Role::Publisher { "recvonly" } else { "sendonly" });
+        line!(self, "a={}", if self.role == Role::Publisher { "recvonly" } else { "sendonly" });
         self.transport(offered);
         self.extensions(offered, accepted);
         formats().for_each(|format| self.format(format));
-        match self.plan.role {
+        match self.role {
             Role::Publisher => self.simulcast(accepted),
             Role::Viewer => self.sources(accepted),
         }
@@ -101,14 +122,8 @@ impl Answer<'_> {
         line!(self, "a=ice-pwd:{}", self.local.ice_pwd);
         let octets: Vec<String> = self.local.fingerprint.iter().map(|octet| format!("{octet:02X}")).collect();
         line!(self, "a=fingerprint:sha-256 {}", octets.join(":"));
-        line!(
-            self,
-            "a=setup:{}",
-            match self.plan.remote.dtls_role {
-                DtlsRole::Active => "active",
-                DtlsRole::Passive => "passive",
-            }
-        );
+        let setup = self.setup;
+        line!(self, "a=setup:{setup}");
         line!(self, "a=rtcp-mux");
         line!(self, "a=rtcp-mux-only");
         if offered.rtcp_rsize {
@@ -133,7 +148,7 @@ impl Answer<'_> {
                 let (name, clock_rate) = (payload.codec.name(), payload.codec.clock_rate());
                 line!(self, "a=rtpmap:{pt} {name}/{clock_rate}{channels}");
                 feedback_names(payload.feedback).for_each(|name| line!(self, "a=rtcp-fb:{pt} {name}"));
-                let parameters = offered.parameters.answer(payload.codec, self.plan.role);
+                let parameters = offered.parameters.answer(payload.codec, self.role);
                 if !parameters.is_empty() {
                     line!(self, "a=fmtp:{pt} {parameters}");
                 }

@@ -47,6 +47,20 @@ impl Encoding {
         })
     }
 
+    /// How `a=rtpmap` names a codec.
+    pub(super) fn of(codec: Codec) -> Encoding {
+        match codec {
+            Codec::Opus => Encoding::Opus,
+            Codec::Pcmu => Encoding::Pcmu,
+            Codec::Pcma => Encoding::Pcma,
+            Codec::Vp8 => Encoding::Vp8,
+            Codec::Vp9 { .. } => Encoding::Vp9,
+            Codec::Av1 { .. } => Encoding::Av1,
+            Codec::H264 { .. } => Encoding::H264,
+            Codec::H265 { .. } => Encoding::H265,
+        }
+    }
+
     /// The static payload types that need no `a=rtpmap` (RFC 3551 table 4).
     pub(super) fn of_static_payload_type(pt: u8) -> Encoding {
         match pt {

@@ -102,7 +102,7 @@ pub(super) struct Format {
 }
 
 impl Format {
-    fn new(pt: u8) -> Format {
+    pub(super) fn new(pt: u8) -> Format {
         let encoding = Encoding::of_static_payload_type(pt);
         Format { pt, encoding, parameters: Parameters::default(), feedback: Feedback::default() }
     }
@@ -131,7 +131,7 @@ impl Offer {
         if offer.sections.is_empty() { Err(OfferError::NoMedia) } else { Ok(offer) }
     }
 
-    fn empty() -> Offer {
+    pub(super) fn empty() -> Offer {
         Offer {
             bundles: 0,
             bundle: Vec::new(),
@@ -244,7 +244,7 @@ impl Section {
         if formats.is_empty() { Err(malformed) } else { Ok(Section::new(kind, protocol, port, formats)) }
     }
 
-    fn new(kind: MediaKind, protocol: &'static str, port: u16, formats: Vec<Format>) -> Section {
+    pub(super) fn new(kind: MediaKind, protocol: &'static str, port: u16, formats: Vec<Format>) -> Section {
         Section {
             kind,
             protocol,

@@ -24,7 +24,7 @@ pub fn plan(
     new_ssrc: &mut dyn FnMut() -> u32,
 ) -> Result<SessionPlan, OfferError> {
     check_session(offer, role)?;
-    let mut ssrcs = FreshSsrcs { next: new_ssrc, used: Vec::new() };
+    let mut ssrcs = FreshSsrcs::new(new_ssrc);
     let sections = offer.sections.iter().map(|offered| section(offered, &offer.session, role, &mut ssrcs));
     let plan = SessionPlan {
         role,
@@ -32,6 +32,7 @@ pub fn plan(
         epoch: if role == Role::Viewer { Epoch(0) } else { epoch },
         remote: remote(offer)?,
         sections: sections.collect::<Result<_, _>>()?,
+        local: None,
         extmap_allow_mixed: allows_mixed(offer),
         blob: Vec::new(),
     };
@@ -60,7 +61,7 @@ fn check_session(offer: &Offer, role: Role) -> Result<(), OfferError> {
 }
 
 /// The transport of the section that tags the BUNDLE group; the others' become void when they join it.
-fn remote(offer: &Offer) -> Result<RemoteTransport, OfferError> {
+pub(super) fn remote(offer: &Offer) -> Result<RemoteTransport, OfferError> {
     let tagged = offer.tagged().ok_or(OfferError::NoMedia)?;
     let kind = tagged.kind;
     let (media, session) = (&tagged.level, &offer.session);
@@ -84,7 +85,7 @@ fn remote(offer: &Offer) -> Result<RemoteTransport, OfferError> {
 
 /// The attribute at the session level holds for every section, one in a section for that section alone (RFC 8285 §6). All
 /// sections share one transport, so what is sent on it must suit each of them.
-fn allows_mixed(offer: &Offer) -> bool {
+pub(super) fn allows_mixed(offer: &Offer) -> bool {
     let everywhere = offer.sections.iter().all(|section| section.level.extmap_allow_mixed);
     offer.session.extmap_allow_mixed || everywhere
 }
@@ -95,7 +96,7 @@ fn fingerprint(media: &Level, session: &Level) -> Option<Result<[u8; 32], OfferE
     Some(level.sha256.ok_or(OfferError::NoSha256))
 }
 
-fn section(
+pub(super) fn section(
     offered: &Section,
     session: &Level,
     role: Role,
@@ -141,7 +142,7 @@ fn check_section(offered: &Section, session: &Level, role: Role) -> Result<(), O
 }
 
 /// Whether media of this role can flow in the offered direction.
-fn flows(direction: Direction, role: Role) -> bool {
+pub(super) fn flows(direction: Direction, role: Role) -> bool {
     match role {
         Role::Publisher => direction.sends(),
         Role::Viewer => direction.receives(),
@@ -212,7 +213,7 @@ fn extensions(offered: &Section, role: Role) -> Vec<(u8, Extension)> {
 
 /// Whether an extension does something on this side. What says something about the media goes from publisher to viewer
 /// as it is, so both sides take it; what says something about the transport ends here or begins here.
-fn understood(extension: Extension, kind: MediaKind, role: Role) -> bool {
+pub(super) fn understood(extension: Extension, kind: MediaKind, role: Role) -> bool {
     match extension {
         Extension::Mid | Extension::AbsCaptureTime => true,
         Extension::AudioLevel => kind == MediaKind::Audio,
@@ -265,12 +266,16 @@ fn declared_ssrcs(offered: &Section, rtx: bool) -> Vec<SsrcPair> {
 }
 
 /// SSRCs of our own, unique in one session.
-struct FreshSsrcs<'a> {
+pub(super) struct FreshSsrcs<'a> {
     next: &'a mut dyn FnMut() -> u32,
     used: Vec<u32>,
 }
 
-impl FreshSsrcs<'_> {
+impl<'a> FreshSsrcs<'a> {
+    pub(super) fn new(next: &'a mut dyn FnMut() -> u32) -> FreshSsrcs<'a> {
+        FreshSsrcs { next, used: Vec::new() }
+    }
+
     /// Draws until a number is usable. A source that repeats itself so often is broken: its 0 fails validation.
     const DRAWS_MAX: usize = 16;
 

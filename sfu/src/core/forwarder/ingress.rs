@@ -30,7 +30,10 @@ impl Forwarder {
     }
 
     fn by_ufrag(&self, ufrag: &[u8]) -> Option<usize> {
-        let slot = demux::slot_of(ufrag)?;
+        let slot = match demux::slot_of(ufrag)? {
+            demux::CHOSEN_SLOT => *self.chosen.get(ufrag)?,
+            slot => slot,
+        };
         let session = self.sessions.get(slot)?;
         (session.ice_ufrag.as_bytes() == ufrag).then_some(slot)
     }

@@ -10,7 +10,9 @@ mod ingress;
 pub use fan_out::GROUP_PACKETS_MAX;
 
 use crate::config::SESSIONS_MAX;
-use crate::control::protocol::{CreateError, Created, EndReason, RequestId, SessionId, WorkerIndex};
+use crate::control::protocol::{
+    CreateError, Created, EndReason, IceCredentials, RequestId, SessionId, WorkerIndex,
+};
 use crate::core::codec::MediaKind;
 use crate::core::demux::{self, DatagramKind};
 use crate::core::extensions::PassThrough;
@@ -55,6 +57,8 @@ pub struct Forwarder {
     viewers: Vec<Option<Viewer>>,
     next_generation: u32,
     addresses: HashMap<(usize, SocketAddr), usize>,
+    /// The slots of sessions whose ufrag signaling chose.
+    chosen: HashMap<Vec<u8>, usize>,
     streams: Streams,
     timers: BinaryHeap<Reverse<(Instant, usize, u32)>>,
     drained: Drained,
@@ -106,6 +110,7 @@ impl Forwarder {
             viewers: Vec::new(),
             next_generation: 0,
             addresses: HashMap::new(),
+            chosen: HashMap::new(),
             streams: Streams::default(),
             timers: BinaryHeap::new(),
             drained: Drained::default(),
@@ -143,6 +148,9 @@ impl Forwarder {
         if self.sessions.len() >= SESSIONS_MAX {
             return Err(CreateError::Full);
         }
+        if plan.local.as_ref().is_some_and(|local| !self.may_use(local)) {
+            return Err(CreateError::Credentials);
+        }
         let entry = self.sessions.vacant_entry();
         let id =
             SessionId { worker: self.worker, slot: entry.key() as u32, generation: self.next_generation };
@@ -150,9 +158,12 @@ impl Forwarder {
         (self.random)(&mut tag);
         let mut secret = [0; 16];
         (self.random)(&mut secret);
-        let creds = IceCreds {
-            ufrag: demux::ufrag(id, u32::from_be_bytes(tag)),
-            pass: format!("{:032x}", u128::from_be_bytes(secret)),
+        let creds = match &plan.local {
+            Some(chosen) => IceCreds { ufrag: chosen.ufrag.clone(), pass: chosen.pwd.clone() },
+            None => IceCreds {
+                ufrag: demux::ufrag(id, u32::from_be_bytes(tag)),
+                pass: format!("{:032x}", u128::from_be_bytes(secret)),
+            },
         };
         let local = Local { identity: &self.identity, creds: &creds, addresses: &self.sockets };
         let drained = &mut self.drained;
@@ -164,10 +175,20 @@ impl Forwarder {
             return Err(CreateError::Refused);
         };
         let role = session.plan.role;
+        if session.plan.local.is_some() {
+            self.chosen.insert(creds.ufrag.clone().into_bytes(), entry.key());
+        }
         entry.insert(session);
         *self.sessions_of(role) += 1;
         self.next_generation = self.next_generation.wrapping_add(1);
         Ok(Created { session: id, ice_ufrag: creds.ufrag, ice_pwd: creds.pass })
+    }
+
+    /// Whether credentials that signaling chose lead here, and to nobody else.
+    fn may_use(&self, local: &IceCredentials) -> bool {
+        demux::slot_of(local.ufrag.as_bytes()) == Some(demux::CHOSEN_SLOT)
+            && demux::worker_of(&local.ufrag) == Some(self.worker)
+            && !self.chosen.contains_key(local.ufrag.as_bytes())
     }
 
     /// Ends a session with a goodbye to the client.
@@ -417,6 +438,9 @@ impl Forwarder {
         *self.sessions_of(session.plan.role) -= 1;
         for address in &session.addresses {
             self.addresses.remove(address);
+        }
+        if let Some(chosen) = &session.plan.local {
+            self.chosen.remove(chosen.ufrag.as_bytes());
         }
         self.out.events.push_back(SessionEvent::Ended(session.id, reason));
     }
