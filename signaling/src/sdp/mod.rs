@@ -9,6 +9,8 @@ mod attributes;
 mod counter_offer;
 mod error;
 mod fmtp;
+#[cfg(any(test, fuzzing))]
+pub mod invariants;
 mod parse;
 mod plan;
 

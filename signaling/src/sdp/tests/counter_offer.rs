@@ -15,7 +15,7 @@ fn text_of(offer: &CounterOffer) -> String {
 }
 
 /// A browser's answer: the sections of the offer, turned round.
-fn answer_of(offer: &str) -> String {
+pub(super) fn answer_of(offer: &str) -> String {
     let mut answer =
         String::from("v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\n");
     for line in offer.lines().skip_while(|line| !line.starts_with("m=")) {
