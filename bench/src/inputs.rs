@@ -66,6 +66,7 @@ pub fn viewer_plan() -> SessionPlan {
             ssrcs: vec![SSRCS],
             rids: vec![],
         }],
+        local: None,
         extmap_allow_mixed: false,
         blob: vec![],
     }

@@ -8,7 +8,7 @@ use crate::first_screen;
 use crate::http::limits::event_streams_max;
 use crate::http::server::{self, Listener};
 use crate::http::tls::Tls;
-use crate::http::{App, Audience};
+use crate::http::{App, Audience, CounterOffers};
 use crate::lock;
 use crate::logging::LogControl;
 use crate::media::{Launcher, Supervisor};
@@ -70,6 +70,7 @@ async fn live(config: Config, mode: Mode, log: LogControl) -> Result<(), StartEr
         config,
         media,
         metrics,
+        counter_offers: CounterOffers::default(),
     });
     let supervising = tokio::spawn(supervisor.run(first));
     let serving = tokio::spawn(server::serve(app.clone(), listeners, shutdown));

@@ -266,6 +266,8 @@ pub enum CreateError {
     NoWorker,
     #[error("the worker has no free session slot")]
     Full,
+    #[error("the ICE credentials chosen for us name another worker, or are in use")]
+    Credentials,
     #[error("the WebRTC engine refused the session plan")]
     Refused,
     #[error("media is shutting down")]

@@ -97,10 +97,23 @@ impl H264Profile {
             (0x4d, _) if iop & 0x80 != 0 => H264Profile::ConstrainedBaseline,
             (0x58, _) if iop & 0xc0 == 0xc0 => H264Profile::ConstrainedBaseline,
             (0x42, _) => H264Profile::Baseline,
+            (0x58, _) if iop & 0xc0 == 0x80 => H264Profile::Baseline,
             (0x4d, _) => H264Profile::Main,
             (0x64, 0x0c) => H264Profile::ConstrainedHigh,
             (0x64, _) => H264Profile::High,
             _ => H264Profile::Other { idc, iop },
+        }
+    }
+
+    /// The first two octets of a `profile-level-id` that names the profile.
+    pub fn idc_iop(self) -> (u8, u8) {
+        match self {
+            H264Profile::ConstrainedBaseline => (0x42, 0xe0),
+            H264Profile::Baseline => (0x42, 0x00),
+            H264Profile::Main => (0x4d, 0x00),
+            H264Profile::ConstrainedHigh => (0x64, 0x0c),
+            H264Profile::High => (0x64, 0x00),
+            H264Profile::Other { idc, iop } => (idc, iop),
         }
     }
 
@@ -169,7 +182,7 @@ impl Codec {
     /// Whether a viewer that offered `self` can play a stream published as `stream`.
     ///
     /// H264: a decoder of packetization mode 1 also takes mode 0 (RFC 6184 §6.2 is a subset of §6.3), never the
-    /// other way round.
+    /// other way round. Main 10 of H265 (profile 2) holds Main (1), and each profile of AV1 those below it.
     pub fn plays(self, stream: Codec) -> bool {
         match (self, stream) {
             (
@@ -179,7 +192,8 @@ impl Codec {
             (
                 Codec::H265 { profile_id: offered, tier_flag: offered_tier },
                 Codec::H265 { profile_id, tier_flag },
-            ) => offered == profile_id && offered_tier >= tier_flag,
+            ) => (offered == profile_id || (offered, profile_id) == (2, 1)) && offered_tier >= tier_flag,
+            (Codec::Av1 { profile: offered }, Codec::Av1 { profile }) => offered >= profile,
             _ => self == stream,
         }
     }
@@ -216,6 +230,36 @@ mod tests {
         assert_eq!(H264Profile::from_idc_iop(0x64, 0x0c), H264Profile::ConstrainedHigh);
         assert_eq!(H264Profile::from_idc_iop(0x64, 0x00), H264Profile::High);
         assert_eq!(H264Profile::from_idc_iop(0xf4, 0x00), H264Profile::Other { idc: 0xf4, iop: 0 });
+    }
+
+    #[test]
+    fn the_same_profile_has_several_names() {
+        for (idc, iop) in [(0x42, 0x40), (0x4d, 0x80), (0x4d, 0xc0), (0x58, 0xc0)] {
+            assert_eq!(
+                H264Profile::from_idc_iop(idc, iop),
+                H264Profile::ConstrainedBaseline,
+                "{idc:x}{iop:x}"
+            );
+        }
+        assert_eq!(H264Profile::from_idc_iop(0x58, 0x80), H264Profile::Baseline);
+        assert_eq!(H264Profile::from_idc_iop(0x58, 0x00), H264Profile::Other { idc: 0x58, iop: 0 });
+        assert_eq!(H264Profile::from_idc_iop(0x4d, 0x40), H264Profile::Main);
+        for (idc, iop) in (0..=255).flat_map(|idc| (0..=255).map(move |iop| (idc, iop))) {
+            let profile = H264Profile::from_idc_iop(idc, iop);
+            let (same_idc, same_iop) = profile.idc_iop();
+            assert_eq!(H264Profile::from_idc_iop(same_idc, same_iop), profile, "{idc:02x}{iop:02x}");
+        }
+    }
+
+    #[test]
+    fn higher_profiles_of_h265_and_av1_play_the_lower_ones() {
+        let h265 = |profile_id, tier_flag| Codec::H265 { profile_id, tier_flag };
+        assert!(h265(2, 0).plays(h265(1, 0)) && !h265(1, 0).plays(h265(2, 0)));
+        assert!(h265(1, 1).plays(h265(1, 0)) && !h265(1, 0).plays(h265(1, 1)));
+        assert!(!h265(3, 0).plays(h265(1, 0)));
+        let av1 = |profile| Codec::Av1 { profile };
+        assert!(av1(1).plays(av1(0)) && !av1(0).plays(av1(1)));
+        assert!(!Codec::Vp9 { profile_id: 2 }.plays(Codec::Vp9 { profile_id: 0 }));
     }
 
     #[test]

@@ -49,7 +49,20 @@ pub fn ufrag(session: SessionId, random: u32) -> String {
     format!("{worker:02x}{slot:06x}{generation:08x}{random:08x}")
 }
 
-/// The slot that a ufrag names. The caller compares the whole ufrag with that of the session in the slot.
+/// Stands for the slot in ufrags that signaling chose before there was a session. No session has it.
+pub const CHOSEN_SLOT: usize = 0xff_ffff;
+
+/// A ufrag for an offer of ours, whose session is made when the answer comes: it names the worker, and is looked up there.
+pub fn chosen_ufrag(worker: WorkerIndex, random: u64) -> String {
+    format!("{:02x}{CHOSEN_SLOT:06x}{random:016x}", worker.0)
+}
+
+/// The worker that a ufrag names.
+pub fn worker_of(ufrag: &str) -> Option<WorkerIndex> {
+    u16::from_str_radix(ufrag.get(..2)?, 16).ok().map(WorkerIndex)
+}
+
+/// The slot that a ufrag names, or [`CHOSEN_SLOT`]. The caller compares the whole ufrag with that of the session in the slot.
 pub fn slot_of(ufrag: &[u8]) -> Option<usize> {
     if ufrag.len() != UFRAG_BYTES {
         return None;
@@ -59,7 +72,7 @@ pub fn slot_of(ufrag: &[u8]) -> Option<usize> {
 }
 
 const _: () = assert!(crate::config::WORKERS_MAX <= 1 << 8);
-const _: () = assert!(crate::config::SESSIONS_MAX <= 1 << 24);
+const _: () = assert!(crate::config::SESSIONS_MAX <= CHOSEN_SLOT);
 
 #[cfg(test)]
 mod tests {
@@ -71,6 +84,18 @@ mod tests {
         assert_eq!(slot_of(ufrag(session, 0xdead_beef).as_bytes()), Some(0x1234));
         assert_eq!(slot_of(b"zz"), None);
         assert_eq!(slot_of(&[0xff; UFRAG_BYTES]), None);
+    }
+
+    #[test]
+    fn a_chosen_ufrag_names_its_worker_and_no_slot_that_a_session_can_have() {
+        let ufrag = chosen_ufrag(WorkerIndex(0xa1), 7);
+        assert_eq!(
+            (worker_of(&ufrag), slot_of(ufrag.as_bytes())),
+            (Some(WorkerIndex(0xa1)), Some(CHOSEN_SLOT))
+        );
+        assert_eq!(worker_of("é1"), None);
+        assert_eq!(worker_of("z1"), None);
+        assert_eq!(worker_of(""), None);
     }
 
     #[test]

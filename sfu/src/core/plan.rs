@@ -4,6 +4,7 @@
 //! str0m would otherwise punish with a panic or with silence, and both sides call it.
 
 use super::codec::{Codec, MediaKind};
+use crate::control::protocol::IceCredentials;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -214,6 +215,9 @@ pub struct SessionPlan {
     pub epoch: Epoch,
     /// The client's transport.
     pub remote: RemoteTransport,
+    /// Our ICE credentials, if the client has been told some already, in an offer of ours. The ufrag is one of
+    /// [`chosen_ufrag`](super::demux::chosen_ufrag). `None`: media makes them.
+    pub local: Option<IceCredentials>,
     /// Accepted m-sections, all in one BUNDLE.
     pub sections: Vec<MediaSection>,
     /// Packets with one-byte and with two-byte header extensions may share a stream (`a=extmap-allow-mixed`, RFC 8285 §6),
@@ -273,7 +277,9 @@ impl SessionPlan {
             return Err(PlanError::BlobSize);
         }
         let remote = &self.remote;
-        if !are_ice_credentials(&remote.ice_ufrag, &remote.ice_pwd) {
+        let local_is_good =
+            self.local.as_ref().is_none_or(|local| are_ice_credentials(&local.ufrag, &local.pwd));
+        if !are_ice_credentials(&remote.ice_ufrag, &remote.ice_pwd) || !local_is_good {
             return Err(PlanError::BadIceCredentials);
         }
         if self.sections.is_empty() {

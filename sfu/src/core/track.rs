@@ -348,12 +348,10 @@ impl Track {
     /// Numbers a packet that is sent for the first time.
     pub fn number(&mut self, index: usize, packet: &MediaPacket) -> Numbered {
         let header = &packet.header;
-        let is_followed = self.rewriter.source() == Some(header.source);
-        let known = if is_followed { self.payload.map(|(_, payload)| payload.pt) } else { None };
-        let Some(pt) = known.or_else(|| Some(self.payload_for(header.source.codec)?.pt)) else {
+        let Some(Payload { pt, .. }) = self.payload_for(header.source.codec) else {
             return Numbered::CodecMismatch;
         };
-        if !is_followed {
+        if self.rewriter.source() != Some(header.source) {
             self.rewriter.switch(header, header, self.shown());
         }
         let Some((sequence, timestamp)) = self.rewriter.rewrite(header.sequence, header.timestamp) else {

@@ -316,6 +316,7 @@ mod tests {
                 ssrcs: vec![SsrcPair { media: Ssrc(1), rtx: Some(Ssrc(2)) }],
                 rids: vec![],
             }],
+            local: None,
             extmap_allow_mixed: false,
             blob: vec![],
         }

@@ -60,6 +60,7 @@ pub fn plan_h264(role: Role, epoch: Epoch) -> SessionPlan {
             ssrcs: vec![pair],
             rids: vec![],
         }],
+        local: None,
         extmap_allow_mixed: false,
         blob: vec![],
     }

@@ -3,6 +3,7 @@
 mod body;
 mod condition;
 mod cors;
+mod counter_offer;
 mod events;
 mod fragment;
 mod ice_servers;
@@ -26,6 +27,7 @@ use crate::pages::{self, Asset};
 use crate::shutdown::Shutdown;
 use body::Body;
 use bytes::Bytes;
+pub use counter_offer::CounterOffers;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
@@ -52,6 +54,8 @@ pub struct App {
     pub media: Media,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Offers of ours that wait for their answers.
+    pub counter_offers: CounterOffers,
     /// Places of event streams, [`limits::event_streams_max`] in all.
     pub events: Arc<Semaphore>,
     /// Over once this process is about to end.

@@ -1,5 +1,6 @@
 //! WHIP and WHEP endpoints: an SDP offer in, a session and an SDP answer out. The two differ by [`Role`] alone.
 
+use super::counter_offer;
 use super::events;
 use super::ice_servers;
 use super::limits::read_text;
@@ -19,10 +20,13 @@ use hyper::header::{
 };
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, StatusCode};
+use sfu::control::protocol::WorkerIndex;
 use sfu::core::plan::{Role, StreamId};
+use std::net::SocketAddr;
 use std::time::Instant;
 
-const SDP: &str = "application/sdp";
+/// What the endpoints take, and session URLs as the answer to an offer of ours.
+pub const SDP: &str = "application/sdp";
 const METHODS: &str = "OPTIONS, GET, HEAD, POST";
 /// What the session URLs take.
 pub const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
@@ -89,6 +93,9 @@ async fn post(
     app.stays()?;
     let (head, body) = request.into_parts();
     let credential = app.access.media(&head, peer.remote.ip())?;
+    if counter_offer::is_wanted(role, &head, &body) {
+        return counter_offer::offer(app, peer, name, credential, &head, body).await;
+    }
     if !is_content_type(&head.headers, SDP) {
         return Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -135,9 +142,8 @@ fn answer(
     claim: &Claim,
     ready: &Ready,
 ) -> Result<String, Problem> {
-    let worker = ready.workers.get(usize::from(admission.worker.0)).ok_or(CreateFailure::Unavailable)?;
     let created = claim.created();
-    let candidates = candidates::ordered(&worker.addresses, &app.config.public_ip, peer.local.ip());
+    let candidates = candidates_of(app, peer, ready, admission.worker)?;
     let local = LocalDescription {
         ice_ufrag: &created.ice_ufrag,
         ice_pwd: &created.ice_pwd,
@@ -148,6 +154,17 @@ fn answer(
         cname: &admission.plan.stream.cname(),
     };
     Ok(sdp::answer(offer, &admission.plan, &local))
+}
+
+/// What a client of a worker is told of its addresses.
+pub fn candidates_of(
+    app: &App,
+    peer: Peer,
+    ready: &Ready,
+    worker: WorkerIndex,
+) -> Result<Vec<SocketAddr>, Problem> {
+    let worker = ready.workers.get(usize::from(worker.0)).ok_or(CreateFailure::Unavailable)?;
+    Ok(candidates::ordered(&worker.addresses, &app.config.public_ip, peer.local.ip()))
 }
 
 fn created(
@@ -191,7 +208,8 @@ pub fn base(app: &App, peer: Peer, head: &Parts) -> Option<String> {
     host.map(|host| format!("{scheme}://{host}"))
 }
 
-fn fresh_ids() -> Result<FreshIds, Problem> {
+/// Random numbers for one session.
+pub fn fresh_ids() -> Result<FreshIds, Problem> {
     Ok(FreshIds {
         url: UrlId(random_bytes()?),
         etag: u64::from_be_bytes(random_bytes()?),
@@ -205,7 +223,7 @@ pub fn random_bytes<const N: usize>() -> Result<[u8; N], Problem> {
 }
 
 /// SSRCs need to be unlikely to collide, no more (RFC 3550 §8.1); the plan checks that they are not 0.
-fn random_ssrc() -> u32 {
+pub fn random_ssrc() -> u32 {
     random::bytes().map_or(1, u32::from_be_bytes)
 }
 

@@ -1,5 +1,6 @@
 //! Session URLs. Whoever knows one may end the session, so no token is asked for.
 
+use super::counter_offer;
 use super::offer::options;
 use super::patch::patch;
 use super::problem::Problem;
@@ -21,6 +22,10 @@ pub async fn session(
     url: Option<UrlId>,
     request: Request<Incoming>,
 ) -> (Role, Result<Response, Problem>) {
+    let request = match counter_offer::pending(app, url, request).await {
+        Ok(answered) => return (Role::Viewer, answered),
+        Err(request) => request,
+    };
     let session = url.and_then(|url| app.media.registry().session(url).cloned());
     let role = session.as_ref().map_or(Role::Publisher, |session| session.role);
     (role, answer(app, peer, session, request).await)

@@ -54,6 +54,7 @@ fn admit(media: &Media) -> Result<Admission, Refusal> {
         epoch: NO_EPOCH,
         remote,
         sections: Vec::new(),
+        local: None,
         extmap_allow_mixed: false,
         blob: Vec::new(),
     };

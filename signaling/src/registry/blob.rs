@@ -56,7 +56,12 @@ impl Blob {
 
     /// The entity tag as the header has it: strong, quoted (RFC 9110 §8.8.3).
     pub fn etag(&self) -> String {
-        format!("\"{:016x}\"", self.etag)
+        Blob::etag_of(self.etag)
+    }
+
+    /// The same for a session that is not there yet.
+    pub fn etag_of(etag: u64) -> String {
+        format!("\"{etag:016x}\"")
     }
 }
 

@@ -25,6 +25,7 @@ use events::Subscriptions;
 use placement::Worker;
 use sfu::control::protocol::{IceCredentials, SessionId, SessionInfo, WorkerIndex, WorkerLoad};
 use sfu::core::codec::{Codec, MediaKind};
+use sfu::core::demux;
 use sfu::core::plan::{Epoch, Role, SessionPlan, StreamId};
 use std::collections::HashMap;
 use stream::{Publisher, Stream};
@@ -76,6 +77,17 @@ pub struct FreshIds {
     pub etag: u64,
     /// For the stream, if it is a new one.
     pub stream: StreamId,
+}
+
+/// A viewer's session as it may become.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prospect {
+    /// Where it would be placed.
+    pub worker: WorkerIndex,
+    /// What the stream's publisher sends, or may send of a kind that has not arrived yet. Empty without a publisher.
+    pub codecs: Vec<Codec>,
+    /// The stream's id, if it is known already.
+    pub stream: Option<StreamId>,
 }
 
 /// A session that media is to create.
@@ -159,7 +171,7 @@ impl Registry {
                 Role::Viewer => stream.may_watch(&plan, now)?,
             }
         }
-        let worker = placement::choose(&self.workers, self.next_worker)?;
+        let worker = self.place_for(&plan)?;
         let blob = Blob { url: ids.url, name: name.clone(), etag: ids.etag, credential, created: now };
         plan.blob = postcard::to_stdvec(&blob).map_err(|_| Refusal::Blob)?;
         let stream = self.streams.entry(name).or_insert_with(|| Stream::new(ids.stream));
@@ -174,6 +186,28 @@ impl Registry {
         self.worker(worker, Worker::place);
         self.next_worker = usize::from(worker.0) + 1;
         Ok(Admission { worker, plan, blob })
+    }
+
+    /// The worker that an offer of ours has named to the client already, or the best one.
+    fn place_for(&self, plan: &SessionPlan) -> Result<WorkerIndex, Refusal> {
+        let named = plan.local.as_ref().and_then(|local| demux::worker_of(&local.ufrag));
+        match named {
+            Some(worker) => placement::check(&self.workers, worker),
+            None => placement::choose(&self.workers, self.next_worker),
+        }
+    }
+
+    /// What an offer of ours to a viewer may say before the viewer is admitted.
+    ///
+    /// # Errors
+    /// No worker would take it.
+    pub fn prospect(&mut self, name: &StreamName, now: u64) -> Result<Prospect, Refusal> {
+        let worker = placement::choose(&self.workers, self.next_worker)?;
+        // Offers in a row must not all name the worker that was free before the first.
+        self.next_worker = usize::from(worker.0) + 1;
+        let stream = self.streams.get(name);
+        let codecs = stream.and_then(|stream| stream.live(now)).map_or_else(Vec::new, Publisher::all_codecs);
+        Ok(Prospect { worker, codecs, stream: stream.map(|stream| stream.id) })
     }
 
     /// Media has created what was admitted.

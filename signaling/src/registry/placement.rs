@@ -129,6 +129,15 @@ pub fn choose(workers: &[Worker], next: usize) -> Result<WorkerIndex, Refusal> {
     best.map(WorkerIndex).ok_or(Refusal::Saturated)
 }
 
+/// The worker that a client has been told of already, while it has a free slot.
+///
+/// # Errors
+/// It has none.
+pub fn check(workers: &[Worker], wanted: WorkerIndex) -> Result<WorkerIndex, Refusal> {
+    let found = workers.get(usize::from(wanted.0)).filter(|worker| worker.has_slot());
+    found.map(|_| wanted).ok_or(Refusal::Full)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

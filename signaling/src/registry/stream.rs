@@ -175,6 +175,14 @@ impl Codecs {
 }
 
 impl Publisher {
+    /// What arrives or may arrive, of both kinds.
+    pub fn all_codecs(&self) -> Vec<Codec> {
+        let of_kind = |kind| match self.codecs(kind) {
+            Codecs::Arriving(codecs) | Codecs::Planned(codecs) => codecs,
+        };
+        MediaKind::ALL.into_iter().flat_map(of_kind).collect()
+    }
+
     fn codecs(&self, kind: MediaKind) -> Codecs {
         let of_kind =
             |codecs: &[Codec]| codecs.iter().copied().filter(|codec| codec.kind() == kind).collect();

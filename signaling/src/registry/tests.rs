@@ -1,5 +1,5 @@
 use super::*;
-use sfu::control::protocol::{Layer, LayerChoice, PUBLISHER_SILENT_SECONDS};
+use sfu::control::protocol::{IceCredentials, Layer, LayerChoice, PUBLISHER_SILENT_SECONDS};
 use sfu::core::codec::H264Profile;
 use sfu::core::plan::{
     DtlsRole, Feedback, MediaSection, Payload, PayloadType, PeerCertificate, RemoteTransport, Ssrc, SsrcPair,
@@ -37,6 +37,7 @@ fn plan(role: Role, codecs: &[Codec]) -> SessionPlan {
         epoch: NO_EPOCH,
         remote,
         sections: vec![section],
+        local: None,
         extmap_allow_mixed: false,
         blob: Vec::new(),
     }
@@ -65,6 +66,17 @@ impl World {
         };
         let name = StreamName::parse("demo").expect("name");
         self.registry.admit(Candidacy { name, credential, plan: plan(role, codecs), ids }, self.now)
+    }
+
+    /// Admits a viewer who has been told of this worker.
+    fn admit_told(&mut self, worker: WorkerIndex) -> Result<Admission, Refusal> {
+        self.next += 1;
+        let url = UrlId([self.next as u8; 16]);
+        let ids = FreshIds { url, etag: 1, stream: StreamId(u64::from(self.next)) };
+        let local = IceCredentials { ufrag: demux::chosen_ufrag(worker, 1), pwd: "0".repeat(32) };
+        let plan = SessionPlan { local: Some(local), ..plan(Role::Viewer, &[HIGH]) };
+        let name = StreamName::parse("demo").expect("name");
+        self.registry.admit(Candidacy { name, credential: Credential::Open, plan, ids }, self.now)
     }
 
     fn join(
@@ -558,4 +570,26 @@ fn a_viewer_chooses_among_the_layers_of_its_publisher() {
     assert_eq!(world.registry.may_select(UrlId([99; 16]), &wish("l")), Err(SelectError::NoVideo));
     let (_, deaf) = world.watch(&[Codec::Opus]).expect("without video");
     assert_eq!(world.registry.may_select(deaf, &wish("l")), Err(SelectError::NoVideo));
+}
+
+#[test]
+fn an_offer_of_ours_names_what_is_published_and_a_worker_that_the_viewer_then_gets() {
+    let mut world = World::new();
+    let name = StreamName::parse("demo").expect("name");
+    let empty = world.registry.prospect(&name, world.now).expect("prospect");
+    assert_eq!((empty.codecs, empty.stream), (Vec::new(), None));
+    world.join(Role::Publisher, &[Codec::Vp8, HIGH], Credential::Open).expect("publisher");
+    let planned = world.registry.prospect(&name, world.now).expect("prospect");
+    assert_eq!(planned.codecs, [Codec::Vp8, HIGH], "before anything arrives, all that may");
+    world.publish(HIGH, Credential::ApiToken).expect("publisher");
+    let prospect = world.registry.prospect(&name, world.now).expect("prospect");
+    assert_eq!(prospect.codecs, [HIGH]);
+    assert_ne!(prospect.worker, planned.worker, "offers take turns");
+    for worker in [WorkerIndex(0), WorkerIndex(1), WorkerIndex(1)] {
+        let admission = world.admit_told(worker).expect("viewer");
+        assert_eq!((admission.worker, Some(admission.plan.stream)), (worker, prospect.stream));
+    }
+    assert_eq!(world.admit_told(WorkerIndex(2)).err(), Some(Refusal::Full), "there is no such worker");
+    world.registry.worker_down(WorkerIndex(1));
+    assert_eq!(world.admit_told(WorkerIndex(1)).err(), Some(Refusal::Full));
 }

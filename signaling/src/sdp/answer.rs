@@ -1,7 +1,8 @@
 //! The answer text: RFC 9429 §5.3.1 with the rules of RFC 9725 §4.4 and the WHEP draft §4.5.
 //!
 //! What clients need beyond the RFCs: CRLF everywhere, `v=0` first, candidates in the first section (some clients
-//! read only that one, ffmpeg only its first UDP host line), and at most 8192 bytes for ffmpeg.
+//! read only that one, ffmpeg only its first UDP host line), and at most 8192 bytes for ffmpeg. The RFCs want them in
+//! the section that tags the BUNDLE group (RFC 9143 §7.3), which is nearly always the same one.
 
 use super::attributes::Direction;
 use super::parse::{Format, Offer, Section};
@@ -35,11 +36,32 @@ pub struct LocalDescription<'a> {
 
 /// The answer to `offer`. `plan` must be the one that [`plan`](super::plan()) made of it.
 pub fn answer(offer: &Offer, plan: &SessionPlan, local: &LocalDescription<'_>) -> String {
-    let mut answer = Answer { text: String::with_capacity(8192), plan, local };
+    let setup = match plan.remote.dtls_role {
+        DtlsRole::Active => "active",
+        DtlsRole::Passive => "passive",
+    };
+    write(offer, &plan.sections, Writer { role: plan.role, setup, local })
+}
+
+/// What of a description is not in its sections.
+#[derive(Clone, Copy)]
+pub(super) struct Writer<'a> {
+    /// The other side's.
+    pub(super) role: Role,
+    /// The value of `a=setup`.
+    pub(super) setup: &'static str,
+    pub(super) local: &'a LocalDescription<'a>,
+}
+
+/// Our description: `sections` in the form in which they are offered in `offer`.
+pub(super) fn write(offer: &Offer, sections: &[MediaSection], writer: Writer<'_>) -> String {
+    let Writer { role, setup, local } = writer;
+    let mut answer = Answer { text: String::with_capacity(8192), role, setup, local };
     answer.session(offer);
-    for (index, (offered, accepted)) in offer.sections.iter().zip(&plan.sections).enumerate() {
+    let tag = offer.bundle.first();
+    for (index, (offered, accepted)) in offer.sections.iter().zip(sections).enumerate() {
         answer.section(offered, accepted);
-        if index == 0 {
+        if index == 0 || (tag.is_some() && offered.mid.as_ref() == tag) {
             answer.candidates();
         }
     }
@@ -48,7 +70,8 @@ pub fn answer(offer: &Offer, plan: &SessionPlan, local: &LocalDescription<'_>) -
 
 struct Answer<'a> {
     text: String,
-    plan: &'a SessionPlan,
+    role: Role,
+    setup: &'static str,
     local: &'a LocalDescription<'a>,
 }
 
@@ -84,12 +107,14 @@ impl Answer<'_> {
         let numbers: Vec<String> = formats().map(|format| format.pt().to_string()).collect();
         line!(self, "m={} 9 {} {}", accepted.kind, offered.protocol, numbers.join(" "));
         line!(self, "c=IN IP4 0.0.0.0");
-        line!(self, "a=mid:{}", accepted.mid);
-        line!(self, "a={}", if self.plan.role == Role::Publisher { "recvonly" } else { "sendonly" });
+        if offered.mid.is_some() {
+            line!(self, "a=mid:{}", accepted.mid);
+        }
+        line!(self, "a={}", if self.role == Role::Publisher { "recvonly" } else { "sendonly" });
         self.transport(offered);
         self.extensions(offered, accepted);
         formats().for_each(|format| self.format(format));
-        match self.plan.role {
+        match self.role {
             Role::Publisher => self.simulcast(accepted),
             Role::Viewer => self.sources(accepted),
         }
@@ -101,14 +126,8 @@ impl Answer<'_> {
         line!(self, "a=ice-pwd:{}", self.local.ice_pwd);
         let octets: Vec<String> = self.local.fingerprint.iter().map(|octet| format!("{octet:02X}")).collect();
         line!(self, "a=fingerprint:sha-256 {}", octets.join(":"));
-        line!(
-            self,
-            "a=setup:{}",
-            match self.plan.remote.dtls_role {
-                DtlsRole::Active => "active",
-                DtlsRole::Passive => "passive",
-            }
-        );
+        let setup = self.setup;
+        line!(self, "a=setup:{setup}");
         line!(self, "a=rtcp-mux");
         line!(self, "a=rtcp-mux-only");
         if offered.rtcp_rsize {
@@ -133,7 +152,7 @@ impl Answer<'_> {
                 let (name, clock_rate) = (payload.codec.name(), payload.codec.clock_rate());
                 line!(self, "a=rtpmap:{pt} {name}/{clock_rate}{channels}");
                 feedback_names(payload.feedback).for_each(|name| line!(self, "a=rtcp-fb:{pt} {name}"));
-                let parameters = offered.parameters.answer(payload.codec, self.plan.role);
+                let parameters = offered.parameters.answer(payload.codec, self.role);
                 if !parameters.is_empty() {
                     line!(self, "a=fmtp:{pt} {parameters}");
                 }

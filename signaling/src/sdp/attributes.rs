@@ -79,6 +79,7 @@ pub(super) enum Attribute<'a> {
     /// A SHA-256 fingerprint, or `None` for another hash.
     Fingerprint(Option<[u8; 32]>),
     Setup(Setup),
+    /// Also from `a=rtcp-mux-only`, which says more (RFC 8858 §3).
     RtcpMux,
     RtcpRsize,
     BundleOnly,
@@ -110,7 +111,7 @@ impl<'a> Attribute<'a> {
         match name.trim_end() {
             "ice-lite" => Ok(Attribute::IceLite),
             "candidate" => Ok(Attribute::Candidate),
-            "rtcp-mux" => Ok(Attribute::RtcpMux),
+            "rtcp-mux" | "rtcp-mux-only" => Ok(Attribute::RtcpMux),
             "rtcp-rsize" => Ok(Attribute::RtcpRsize),
             "bundle-only" => Ok(Attribute::BundleOnly),
             "extmap-allow-mixed" => Ok(Attribute::ExtmapAllowMixed),

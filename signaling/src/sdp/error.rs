@@ -8,7 +8,7 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum OfferError {
     /// A bound of the parser, checked before any work is done on what exceeds it.
-    #[error("the offer is too large: at most {max} {what} are accepted")]
+    #[error("the SDP is too large: at most {max} {what} are accepted")]
     TooLarge {
         /// What there is too much of, in the plural.
         what: &'static str,
@@ -16,10 +16,10 @@ pub enum OfferError {
         max: usize,
     },
     /// The body does not begin as RFC 8866 §5 demands.
-    #[error("the body is not an SDP offer: it must start with the line v=0")]
+    #[error("the body is not SDP: it must start with the line v=0")]
     NotSdp,
     /// A line that we need cannot be read.
-    #[error("line {line} of the offer is malformed: expected {expected}")]
+    #[error("line {line} of the SDP is malformed: expected {expected}")]
     Malformed {
         /// Counted from 1.
         line: usize,
@@ -107,6 +107,50 @@ pub enum OfferError {
     /// Everything that the media process also refuses.
     #[error("{0}")]
     Plan(#[from] PlanError),
+}
+
+/// A refused answer to an offer of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum AnswerError {
+    /// RFC 3264 §6: one m-section for each offered one, in the same order.
+    #[error(
+        "the answer must have the m= sections of the offer in their order, with the same media and a=mid"
+    )]
+    Sections,
+    /// `a=setup:actpass`, which only offers may say (RFC 8842 §5.3).
+    #[error("a=setup in an answer must be active or passive")]
+    Setup,
+    /// The WHEP draft §4.2.5 wants a player to receive.
+    #[error("the {kind} section of the answer has the wrong direction: a player answers recvonly")]
+    Direction {
+        /// The m-section.
+        kind: MediaKind,
+    },
+    /// An accepted section without a payload type of ours.
+    #[error(
+        "the {kind} section of the answer accepts no payload type that was offered; set its port to 0 to decline it"
+    )]
+    NoCodec {
+        /// The m-section.
+        kind: MediaKind,
+    },
+    /// Every section is declined.
+    #[error("the answer declines everything that was offered")]
+    Nothing,
+    /// What would be wrong in an offer, too.
+    #[error(transparent)]
+    Sdp(#[from] OfferError),
+}
+
+impl AnswerError {
+    /// The HTTP status, as for an offer.
+    pub fn status(&self) -> u16 {
+        match self {
+            AnswerError::Sdp(error) => error.status(),
+            AnswerError::Sections | AnswerError::Setup => 400,
+            _ => 422,
+        }
+    }
 }
 
 impl OfferError {

@@ -18,6 +18,10 @@ pub(super) enum Encoding {
     /// RFC 4588, with its clock rate in Hz.
     Rtx(u32),
     /// Known to exist, not accepted: red, ulpfec, flexfec, telephone-event, CN, G722 and all others.
+    ///
+    /// Audio as red (RFC 2198) carries every frame twice, and a viewer that has not negotiated it hears nothing unless
+    /// somebody takes each packet apart for it. Without it in our answer no publisher sends it, so everybody hears the same
+    /// Opus, whose own in-band correction and NACK are for what is lost.
     Other,
 }
 
@@ -43,6 +47,20 @@ impl Encoding {
         })
     }
 
+    /// How `a=rtpmap` names a codec.
+    pub(super) fn of(codec: Codec) -> Encoding {
+        match codec {
+            Codec::Opus => Encoding::Opus,
+            Codec::Pcmu => Encoding::Pcmu,
+            Codec::Pcma => Encoding::Pcma,
+            Codec::Vp8 => Encoding::Vp8,
+            Codec::Vp9 { .. } => Encoding::Vp9,
+            Codec::Av1 { .. } => Encoding::Av1,
+            Codec::H264 { .. } => Encoding::H264,
+            Codec::H265 { .. } => Encoding::H265,
+        }
+    }
+
     /// The static payload types that need no `a=rtpmap` (RFC 3551 table 4).
     pub(super) fn of_static_payload_type(pt: u8) -> Encoding {
         match pt {
@@ -53,8 +71,8 @@ impl Encoding {
     }
 
     /// The codec, or `None` for what we do not accept, which includes unreadable parameters and H264's interleaved
-    /// packetization-mode 2.
-    pub(super) fn codec(self, parameters: &Parameters) -> Option<Codec> {
+    /// packetization-mode 2. H264 that names no packetization-mode has `mode`.
+    pub(super) fn codec(self, parameters: &Parameters, mode: u8) -> Option<Codec> {
         if parameters.broken {
             return None;
         }
@@ -65,7 +83,7 @@ impl Encoding {
             Encoding::Vp8 => Codec::Vp8,
             Encoding::Vp9 => Codec::Vp9 { profile_id: parameters.octet("profile-id", 0)? },
             Encoding::Av1 => Codec::Av1 { profile: parameters.octet("profile", 0)? },
-            Encoding::H264 => h264(parameters)?,
+            Encoding::H264 => h264(parameters, mode)?,
             Encoding::H265 => Codec::H265 {
                 profile_id: parameters.octet("profile-id", 1)?,
                 tier_flag: parameters.octet("tier-flag", 0)?,
@@ -75,19 +93,22 @@ impl Encoding {
     }
 }
 
-fn h264(parameters: &Parameters) -> Option<Codec> {
+fn h264(parameters: &Parameters, mode: u8) -> Option<Codec> {
     // Without profile-level-id: Baseline, level 1 (RFC 6184 §8.1).
     let [_, idc, iop, _level] = parameters.get("profile-level-id").unwrap_or(0x42_00_0a).to_be_bytes();
-    let packetization_mode = parameters.octet("packetization-mode", 0)?;
+    let packetization_mode = parameters.octet("packetization-mode", mode)?;
     (packetization_mode <= 1)
         .then(|| Codec::H264 { profile: H264Profile::from_idc_iop(idc, iop), packetization_mode })
 }
 
-/// The parameters that we read or answer. All are decimal numbers but `profile-level-id`.
-const KNOWN: [&str; 14] = [
+/// The parameters that we read or answer. All are decimal numbers but `profile-level-id` and `tx-mode`.
+const KNOWN: [&str; 18] = [
     "apt",
     "minptime",
     "useinbandfec",
+    "usedtx",
+    "cbr",
+    "maxaveragebitrate",
     "stereo",
     "sprop-stereo",
     "level-asymmetry-allowed",
@@ -99,6 +120,7 @@ const KNOWN: [&str; 14] = [
     "tier",
     "tier-flag",
     "level-id",
+    "tx-mode",
 ];
 
 /// The known parameters of one payload type, in the offer's order.
@@ -142,7 +164,7 @@ impl Parameters {
     /// The `a=fmtp` value of our answer for `codec`; empty when there is nothing to say.
     pub(super) fn answer(&self, codec: Codec, role: Role) -> String {
         let mut text = String::new();
-        for &(name, value) in self.values.iter().filter(|(name, _)| answered(codec).contains(name)) {
+        for &(name, value) in self.values.iter().filter(|(name, _)| answered(codec, role).contains(name)) {
             push(&mut text, name, value);
         }
         if codec == Codec::Opus {
@@ -172,11 +194,18 @@ impl Parameters {
 /// What an answer repeats as offered: the parameters that must be symmetric and the ones that describe the accepted
 /// configuration. Limits of the offerer's own decoder (`max-fs`, `maxplaybackrate`) would become ours, and
 /// `sprop-…` describes a sender, so both stay out.
-fn answered(codec: Codec) -> &'static [&'static str] {
+///
+/// Those of Opus say what their writer likes to receive (RFC 7587 §7.1). A publisher receives nothing, so there they are
+/// wishes for its own encoder, which obeys the answer alone: they come back to it. To a viewer they would promise how a
+/// stream is encoded that is not made for it.
+fn answered(codec: Codec, role: Role) -> &'static [&'static str] {
     match codec {
+        Codec::Opus if role == Role::Publisher => {
+            &["minptime", "useinbandfec", "usedtx", "cbr", "maxaveragebitrate"]
+        }
         Codec::Opus => &["minptime", "useinbandfec"],
         Codec::H264 { .. } => &["level-asymmetry-allowed", "packetization-mode", "profile-level-id"],
-        Codec::H265 { .. } => &["level-id", "profile-id", "tier-flag"],
+        Codec::H265 { .. } => &["level-id", "profile-id", "tier-flag", "tx-mode"],
         Codec::Vp9 { .. } => &["profile-id"],
         Codec::Av1 { .. } => &["level-idx", "profile", "tier"],
         Codec::Pcmu | Codec::Pcma | Codec::Vp8 => &[],
@@ -188,16 +217,21 @@ fn push(text: &mut String, name: &str, value: u32) {
     // Writing to a String cannot fail.
     let _ = match name {
         "profile-level-id" => write!(text, "{separator}{name}={value:06x}"),
+        "tx-mode" => write!(text, "{separator}{name}=SRST"),
         _ => write!(text, "{separator}{name}={value}"),
     };
 }
 
 fn number(name: &str, value: &str) -> Option<u32> {
-    if name != "profile-level-id" {
-        return decimal(value);
+    match name {
+        "profile-level-id" => {
+            let hex = value.len() == 6 && value.bytes().all(|digit| digit.is_ascii_hexdigit());
+            hex.then(|| u32::from_str_radix(value, 16).ok()).flatten()
+        }
+        // The other modes of RFC 7798 §7.1 spread one stream over several SSRCs or transports.
+        "tx-mode" => value.eq_ignore_ascii_case("SRST").then_some(0),
+        _ => decimal(value),
     }
-    let hex = value.len() == 6 && value.bytes().all(|digit| digit.is_ascii_hexdigit());
-    hex.then(|| u32::from_str_radix(value, 16).ok()).flatten()
 }
 
 /// Digits only: `parse` alone would take a sign.

@@ -25,9 +25,18 @@ pub(super) const CANDIDATES_MAX: usize = 256;
 /// SSRCs, SSRC groups, header extensions or rids of one m-section; eight layers with RTX and FEC have 24 SSRCs.
 pub(super) const ENTRIES_MAX: usize = 32;
 
-/// The transport protocols of an m= line that mean RTP over DTLS-SRTP to us (RFC 9429 §5.1.2). The answer repeats
-/// the offered one.
-const PROTOCOLS: [&str; 4] = ["UDP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP", "TCP/DTLS/RTP/SAVPF", "RTP/SAVPF"];
+/// The transport protocols of an m= line that RFC 9429 §5.1.2 wants taken, and answered as offered. All mean RTP over
+/// DTLS-SRTP, because an offer without a fingerprint is refused anyway.
+const PROTOCOLS: [&str; 8] = [
+    "UDP/TLS/RTP/SAVPF",
+    "UDP/TLS/RTP/SAVP",
+    "TCP/DTLS/RTP/SAVPF",
+    "TCP/DTLS/RTP/SAVP",
+    "RTP/SAVPF",
+    "RTP/SAVP",
+    "RTP/AVPF",
+    "RTP/AVP",
+];
 
 /// A parsed offer: typed and normalised, not yet judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +73,7 @@ pub(super) struct Section {
     pub(super) kind: MediaKind,
     pub(super) protocol: &'static str,
     pub(super) port: u16,
+    /// `None` also for an empty one.
     pub(super) mid: Option<String>,
     pub(super) level: Level,
     pub(super) bundle_only: bool,
@@ -95,23 +105,24 @@ pub(super) struct Format {
 }
 
 impl Format {
-    fn new(pt: u8) -> Format {
+    pub(super) fn new(pt: u8) -> Format {
         let encoding = Encoding::of_static_payload_type(pt);
         Format { pt, encoding, parameters: Parameters::default(), feedback: Feedback::default() }
     }
 
-    /// The codec, if we accept it.
-    pub(super) fn codec(&self) -> Option<Codec> {
-        self.encoding.codec(&self.parameters)
+    /// The codec, if we accept it. `mode` is the packetization-mode of H264 that names none.
+    pub(super) fn codec(&self, mode: u8) -> Option<Codec> {
+        self.encoding.codec(&self.parameters, mode)
     }
 }
 
 impl Offer {
-    /// Reads an offer. What we do not use is skipped, what we use and cannot read is an error with its line.
+    /// Reads an offer. What we do not use is skipped, what we use and cannot read is an error with its line. A byte order
+    /// mark and empty lines before the first one are forgiven: text editors leave them in what is sent by hand.
     pub fn parse(body: &str) -> Result<Offer, OfferError> {
         within(body.len(), BODY_BYTES_MAX, "bytes")?;
-        let mut lines = body.lines().enumerate();
-        if lines.next().map(|(_, first)| first.trim_end()) != Some("v=0") {
+        let mut lines = body.strip_prefix('\u{feff}').unwrap_or(body).lines().enumerate();
+        if lines.by_ref().map(|(_, line)| line.trim_end()).find(|line| !line.is_empty()) != Some("v=0") {
             return Err(OfferError::NotSdp);
         }
         let mut offer = Offer::empty();
@@ -124,7 +135,7 @@ impl Offer {
         if offer.sections.is_empty() { Err(OfferError::NoMedia) } else { Ok(offer) }
     }
 
-    fn empty() -> Offer {
+    pub(super) fn empty() -> Offer {
         Offer {
             bundles: 0,
             bundle: Vec::new(),
@@ -238,7 +249,7 @@ impl Section {
         if formats.is_empty() { Err(malformed) } else { Ok(Section::new(kind, protocol, port, formats)) }
     }
 
-    fn new(kind: MediaKind, protocol: &'static str, port: u16, formats: Vec<Format>) -> Section {
+    pub(super) fn new(kind: MediaKind, protocol: &'static str, port: u16, formats: Vec<Format>) -> Section {
         Section {
             kind,
             protocol,
@@ -264,6 +275,7 @@ impl Section {
             return Ok(());
         }
         match attribute {
+            Attribute::Mid("") => {}
             Attribute::Mid(mid) => _ = self.mid.get_or_insert_with(|| mid.to_owned()),
             Attribute::BundleOnly => self.bundle_only = true,
             Attribute::RtcpMux => self.rtcp_mux = true,

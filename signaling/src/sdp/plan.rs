@@ -24,7 +24,7 @@ pub fn plan(
     new_ssrc: &mut dyn FnMut() -> u32,
 ) -> Result<SessionPlan, OfferError> {
     check_session(offer, role)?;
-    let mut ssrcs = FreshSsrcs { next: new_ssrc, used: Vec::new() };
+    let mut ssrcs = FreshSsrcs::new(new_ssrc);
     let sections = offer.sections.iter().map(|offered| section(offered, &offer.session, role, &mut ssrcs));
     let plan = SessionPlan {
         role,
@@ -32,6 +32,7 @@ pub fn plan(
         epoch: if role == Role::Viewer { Epoch(0) } else { epoch },
         remote: remote(offer)?,
         sections: sections.collect::<Result<_, _>>()?,
+        local: None,
         extmap_allow_mixed: allows_mixed(offer),
         blob: Vec::new(),
     };
@@ -60,7 +61,7 @@ fn check_session(offer: &Offer, role: Role) -> Result<(), OfferError> {
 }
 
 /// The transport of the section that tags the BUNDLE group; the others' become void when they join it.
-fn remote(offer: &Offer) -> Result<RemoteTransport, OfferError> {
+pub(super) fn remote(offer: &Offer) -> Result<RemoteTransport, OfferError> {
     let tagged = offer.tagged().ok_or(OfferError::NoMedia)?;
     let kind = tagged.kind;
     let (media, session) = (&tagged.level, &offer.session);
@@ -85,7 +86,7 @@ fn remote(offer: &Offer) -> Result<RemoteTransport, OfferError> {
 
 /// The attribute at the session level holds for every section, one in a section for that section alone (RFC 8285 §6). All
 /// sections share one transport, so what is sent on it must suit each of them.
-fn allows_mixed(offer: &Offer) -> bool {
+pub(super) fn allows_mixed(offer: &Offer) -> bool {
     let everywhere = offer.sections.iter().all(|section| section.level.extmap_allow_mixed);
     offer.session.extmap_allow_mixed || everywhere
 }
@@ -96,7 +97,7 @@ fn fingerprint(media: &Level, session: &Level) -> Option<Result<[u8; 32], OfferE
     Some(level.sha256.ok_or(OfferError::NoSha256))
 }
 
-fn section(
+pub(super) fn section(
     offered: &Section,
     session: &Level,
     role: Role,
@@ -112,7 +113,7 @@ fn section(
     let rtx = payloads.iter().any(|payload| payload.rtx.is_some());
     let rids = rids(offered, role, &extensions)?;
     Ok(MediaSection {
-        mid: offered.mid.clone().ok_or(OfferError::Missing { kind, attribute: "mid" })?,
+        mid: offered.mid.clone().unwrap_or_else(|| UNNAMED.to_owned()),
         kind,
         ssrcs: match role {
             Role::Viewer => vec![ssrcs.pair(rtx)],
@@ -125,6 +126,9 @@ fn section(
         rids,
     })
 }
+
+/// The mid of a section that has none, which only one without a BUNDLE group may be. It stays between us and media.
+const UNNAMED: &str = "0";
 
 fn check_section(offered: &Section, session: &Level, role: Role) -> Result<(), OfferError> {
     let kind = offered.kind;
@@ -139,7 +143,7 @@ fn check_section(offered: &Section, session: &Level, role: Role) -> Result<(), O
 }
 
 /// Whether media of this role can flow in the offered direction.
-fn flows(direction: Direction, role: Role) -> bool {
+pub(super) fn flows(direction: Direction, role: Role) -> bool {
     match role {
         Role::Publisher => direction.sends(),
         Role::Viewer => direction.receives(),
@@ -147,13 +151,26 @@ fn flows(direction: Direction, role: Role) -> bool {
 }
 
 fn payloads(offered: &Section, role: Role, transport_cc: bool) -> Vec<Payload> {
+    let mode = default_packetization_mode(&offered.formats, role);
     let accepted = offered.formats.iter().filter_map(|format| {
-        let codec = format.codec().filter(|codec| codec.kind() == offered.kind)?;
+        let codec = format.codec(mode).filter(|codec| codec.kind() == offered.kind)?;
         let rtx = retransmission_of(format.pt, codec.clock_rate(), &offered.formats);
         let feedback = feedback([format.feedback, offered.feedback], role, transport_cc);
         Some(Payload { pt: PayloadType(format.pt), rtx, codec, feedback })
     });
     accepted.collect()
+}
+
+/// The packetization-mode of H264 payload types that name none: 0, says RFC 6184 §8.1, and a publisher is taken at that.
+///
+/// A viewer that names no mode anywhere does not know the parameter rather than insist on single NAL units: GStreamer
+/// leaves it out and takes fragmentation units, as every WebRTC depacketizer does, and no WebRTC sender goes without
+/// them. A viewer that does name modes, as browsers do for each payload type, means what it says.
+fn default_packetization_mode(formats: &[Format], role: Role) -> u8 {
+    let named = |format: &Format| {
+        format.encoding == Encoding::H264 && format.parameters.get("packetization-mode").is_some()
+    };
+    u8::from(role == Role::Viewer && !formats.iter().any(named))
 }
 
 /// The payload type that repeats `pt` (RFC 4588 §8.1).
@@ -184,7 +201,9 @@ fn extensions(offered: &Section, role: Role) -> Vec<(u8, Extension)> {
     for extmap in &offered.extmaps {
         let id = u8::try_from(extmap.id).ok().filter(|id| (1..=EXTENSION_ID_MAX).contains(id));
         let flows = extmap.direction.is_none_or(|direction| flows(direction, role));
-        let useful = understood(extmap.extension, offered.kind, role) && !has(&accepted, extmap.extension);
+        let named = extmap.extension != Extension::Mid || offered.mid.is_some();
+        let useful =
+            named && understood(extmap.extension, offered.kind, role) && !has(&accepted, extmap.extension);
         match id {
             Some(id) if flows && useful => accepted.push((id, extmap.extension)),
             _ => {}
@@ -195,7 +214,7 @@ fn extensions(offered: &Section, role: Role) -> Vec<(u8, Extension)> {
 
 /// Whether an extension does something on this side. What says something about the media goes from publisher to viewer
 /// as it is, so both sides take it; what says something about the transport ends here or begins here.
-fn understood(extension: Extension, kind: MediaKind, role: Role) -> bool {
+pub(super) fn understood(extension: Extension, kind: MediaKind, role: Role) -> bool {
     match extension {
         Extension::Mid | Extension::AbsCaptureTime => true,
         Extension::AudioLevel => kind == MediaKind::Audio,
@@ -248,12 +267,16 @@ fn declared_ssrcs(offered: &Section, rtx: bool) -> Vec<SsrcPair> {
 }
 
 /// SSRCs of our own, unique in one session.
-struct FreshSsrcs<'a> {
+pub(super) struct FreshSsrcs<'a> {
     next: &'a mut dyn FnMut() -> u32,
     used: Vec<u32>,
 }
 
-impl FreshSsrcs<'_> {
+impl<'a> FreshSsrcs<'a> {
+    pub(super) fn new(next: &'a mut dyn FnMut() -> u32) -> FreshSsrcs<'a> {
+        FreshSsrcs { next, used: Vec::new() }
+    }
+
     /// Draws until a number is usable. A source that repeats itself so often is broken: its 0 fails validation.
     const DRAWS_MAX: usize = 16;
 

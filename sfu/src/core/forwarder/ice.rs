@@ -40,7 +40,10 @@ impl Forwarder {
 
     fn by_ufrag(&self, request: &Message<'_>) -> Option<usize> {
         let (ours, _) = request.ufrags?;
-        let slot = demux::slot_of(ours)?;
+        let slot = match demux::slot_of(ours)? {
+            demux::CHOSEN_SLOT => *self.chosen.get(ours)?,
+            slot => slot,
+        };
         self.sessions.get(slot)?.ice.is_called(ours).then_some(slot)
     }
 

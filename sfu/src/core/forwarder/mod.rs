@@ -61,6 +61,8 @@ pub struct Forwarder {
     addresses: HashMap<Path, usize>,
     /// Whose check of an address an answer belongs to.
     checks: HashMap<TransactionId, usize>,
+    /// The slots of sessions whose ufrag signaling chose.
+    chosen: HashMap<Vec<u8>, usize>,
     streams: Streams,
     timers: BinaryHeap<Reverse<(Instant, usize, u32)>>,
     drained: Drained,
@@ -113,6 +115,7 @@ impl Forwarder {
             next_generation: 0,
             addresses: HashMap::new(),
             checks: HashMap::new(),
+            chosen: HashMap::new(),
             streams: Streams::default(),
             timers: BinaryHeap::new(),
             drained: Drained::default(),
@@ -151,9 +154,12 @@ impl Forwarder {
         if self.sessions.len() >= SESSIONS_MAX {
             return Err(CreateError::Full);
         }
+        if plan.local.as_ref().is_some_and(|local| !self.may_use(local)) {
+            return Err(CreateError::Credentials);
+        }
         let slot = self.sessions.vacant_key();
         let id = SessionId { worker: self.worker, slot: slot as u32, generation: self.next_generation };
-        let local = self.fresh_credentials(id);
+        let local = plan.local.clone().unwrap_or_else(|| self.fresh_credentials(id));
         let remote =
             IceCredentials { ufrag: plan.remote.ice_ufrag.clone(), pwd: plan.remote.ice_pwd.clone() };
         let ice = LiteAgent::new(local.clone(), remote, u64::from_be_bytes(self.random_bytes()));
@@ -166,6 +172,9 @@ impl Forwarder {
             return Err(CreateError::Refused);
         };
         let role = session.plan.role;
+        if session.plan.local.is_some() {
+            self.chosen.insert(local.ufrag.clone().into_bytes(), slot);
+        }
         self.sessions.insert(session);
         *self.sessions_of(role) += 1;
         self.next_generation = self.next_generation.wrapping_add(1);
@@ -184,6 +193,13 @@ impl Forwarder {
             ufrag: demux::ufrag(session, u32::from_be_bytes(tag)),
             pwd: format!("{:032x}", u128::from_be_bytes(secret)),
         }
+    }
+
+    /// Whether credentials that signaling chose lead here, and to nobody else.
+    fn may_use(&self, local: &IceCredentials) -> bool {
+        demux::slot_of(local.ufrag.as_bytes()) == Some(demux::CHOSEN_SLOT)
+            && demux::worker_of(&local.ufrag) == Some(self.worker)
+            && !self.chosen.contains_key(local.ufrag.as_bytes())
     }
 
     /// Ends a session with a goodbye to the client.
@@ -455,6 +471,9 @@ impl Forwarder {
         let Some(session) = self.sessions.try_remove(slot) else { return };
         for address in &session.addresses {
             self.addresses.remove(address);
+        }
+        if let Some(chosen) = &session.plan.local {
+            self.chosen.remove(chosen.ufrag.as_bytes());
         }
     }
 

@@ -4,11 +4,12 @@ mod bounds;
 mod captured;
 mod certificate;
 mod checker;
+mod counter_offer;
 mod mutation;
 mod refusals;
 mod sloppy;
 
-use super::{LocalDescription, Offer, OfferError, answer, plan};
+use super::{AnswerError, CounterOffer, LocalDescription, Offer, OfferError, answer, plan};
 use sfu::core::plan::{Epoch, Role, SessionPlan, StreamId};
 use std::net::SocketAddr;
 

@@ -8,7 +8,7 @@ use sfu::core::plan::{Extension, Role};
 /// A change to a captured offer: its name, what is replaced, and by what.
 type Quirk = (&'static str, &'static str, &'static str, &'static str);
 
-const QUIRKS: [Quirk; 34] = [
+const QUIRKS: [Quirk; 47] = [
     ("one section needs no group", "ffmpeg-9.0.2-dtls-active-high", "a=group:BUNDLE 1\r\n", ""),
     ("a group that is not BUNDLE", "chromium-156-whip", "a=group:BUNDLE", "a=group:LS 0 1\r\na=group:BUNDLE"),
     ("a group in another order", "chromium-156-whip", "a=group:BUNDLE 0 1", "a=group:BUNDLE 1 0"),
@@ -71,7 +71,27 @@ const QUIRKS: [Quirk; 34] = [
     ("spaces around values", "chromium-156-whip", "a=setup:actpass", "a=setup: actpass "),
     ("spaces in parameters", "ffmpeg-9.0.2-passive", ";profile", "; profile"),
     ("legacy protocol", "chromium-156-whip", "UDP/TLS/RTP/SAVPF", "RTP/SAVPF"),
+    ("legacy protocol without feedback", "chromium-156-whip", "UDP/TLS/RTP/SAVPF", "RTP/SAVP"),
+    ("a protocol that hides its encryption", "chromium-156-whip", "UDP/TLS/RTP/SAVPF", "RTP/AVPF"),
+    ("a protocol that hides everything", "chromium-156-whip", "UDP/TLS/RTP/SAVPF", "RTP/AVP"),
+    ("no feedback profile", "chromium-156-whip", "UDP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP"),
     ("media over TCP", "chromium-156-whip", "UDP/TLS/RTP/SAVPF", "TCP/DTLS/RTP/SAVPF"),
+    ("media over TCP without feedback", "chromium-156-whip", "UDP/TLS/RTP/SAVPF", "TCP/DTLS/RTP/SAVP"),
+    ("a byte order mark", "chromium-156-whip", "v=0\r\n", "\u{feff}v=0\r\n"),
+    ("empty lines before", "chromium-156-whip", "v=0\r\n", "\r\n\r\n\nv=0\r\n"),
+    ("a space behind the version", "chromium-156-whip", "v=0\r\n", "v=0 \r\n"),
+    ("IPv6 connection lines", "chromium-156-whip", "c=IN IP4 0.0.0.0", "c=IN IP6 2001:db8::1"),
+    (
+        "candidates by name, over TCP, of IPv6 and of component 2",
+        "chromium-156-whip",
+        "a=mid:0",
+        "a=candidate:1 1 udp 2113937151 5f1e3a6e-5b5c-4f1f-9f5d-2a5b9c3d7e1f.local 54321 typ host\r\n\
+         a=candidate:2 1 tcp 1518280447 192.0.2.1 9 typ host tcptype active\r\n\
+         a=candidate:3 2 UDP 1 2001:db8::1 5000 typ srflx raddr :: rport 0\r\na=mid:0",
+    ),
+    ("rtcp-mux-only alone", "chromium-156-whip", "a=rtcp-mux\r\n", "a=rtcp-mux-only\r\n"),
+    ("no mid where there is one section", "ffmpeg-9.0.2-dtls-active-high", "a=group:BUNDLE 1\r\n", ""),
+    ("an empty mid where there is one section", "ffmpeg-9.0.2-dtls-active-high", "a=group:BUNDLE 1\r\n", ""),
     (
         "a data channel's attributes",
         "chromium-156-whip",
@@ -89,6 +109,11 @@ fn quirks_of_deployed_clients_get_a_right_answer() {
         if quirk.starts_with("bundle-only") {
             text = text.replace("a=mid:1", "a=bundle-only\r\na=mid:1");
         }
+        match quirk {
+            "no mid where there is one section" => text = text.replace("a=mid:1\r\n", ""),
+            "an empty mid where there is one section" => text = text.replace("a=mid:1\r\n", "a=mid:\r\n"),
+            _ => {}
+        }
         let answer = answer_to(&text, Role::Publisher).unwrap_or_else(|error| panic!("{quirk}: {error}"));
         check(&text, &answer, Role::Publisher);
     }
@@ -99,6 +124,8 @@ fn bare_line_feeds_mean_the_same_offer() {
     let text = offer_named("chromium-156-whip");
     let bare = text.replace("\r\n", "\n");
     assert_eq!(answer_to(&bare, Role::Publisher), answer_to(&text, Role::Publisher));
+    let around = format!("\n\n{text}\r\n\n");
+    assert_eq!(answer_to(&around, Role::Publisher), answer_to(&text, Role::Publisher));
     let unended = text.trim_end();
     assert_eq!(answer_to(unended, Role::Publisher), answer_to(&text, Role::Publisher));
 }
@@ -114,7 +141,75 @@ fn whepclientsrc_offers_redundancy_as_audio_formats_and_h264_without_a_mode() {
     assert_eq!(lines_with(&answer, "a=fmtp:103 "), ["profile-level-id=42e016"]);
     let plan = plan_for(&text, Role::Viewer).unwrap();
     let h264 = plan.section(MediaKind::Video).unwrap().payloads[2].codec;
-    assert_eq!(h264, Codec::H264 { profile: H264Profile::ConstrainedBaseline, packetization_mode: 0 });
+    assert_eq!(h264, Codec::H264 { profile: H264Profile::ConstrainedBaseline, packetization_mode: 1 });
+}
+
+#[test]
+fn a_viewer_that_names_no_packetization_mode_takes_fragments_and_one_that_names_modes_means_them() {
+    let modes = |text: &str, role| -> Vec<u8> {
+        let plan = plan_for(text, role).unwrap();
+        let codecs = plan.section(MediaKind::Video).unwrap().payloads.iter().map(|payload| payload.codec);
+        codecs
+            .filter_map(|codec| match codec {
+                Codec::H264 { packetization_mode, .. } => Some(packetization_mode),
+                _ => None,
+            })
+            .collect()
+    };
+    let silent = offer_named("gst-1.22-whepsrc-default");
+    assert_eq!(modes(&silent, Role::Viewer), [1]);
+    let single = silent.replace("a=rtpmap:104", "a=fmtp:103 packetization-mode=0\r\na=rtpmap:104");
+    assert_eq!(modes(&single, Role::Viewer), [0]);
+    let both = silent.replace("SAVPF 101 ", "SAVPF 110 101 ").replace(
+        "a=rtpmap:104",
+        "a=rtpmap:110 H264/90000\r\na=fmtp:110 packetization-mode=1\r\na=rtpmap:104",
+    );
+    assert_eq!(modes(&both, Role::Viewer), [1, 0], "103 is left without a mode on purpose");
+    let publisher = silent.replace("recvonly", "sendonly");
+    assert_eq!(modes(&publisher, Role::Publisher), [0], "who sends keeps to RFC 6184");
+}
+
+#[test]
+fn a_section_without_a_mid_gets_no_mid_and_no_mid_extension() {
+    let text = offer_named("chromium-156-whep");
+    let alone = text[..text.find("m=video").unwrap()].replace("a=group:BUNDLE 0 1\r\n", "");
+    let nameless = alone.replace("a=mid:0\r\n", "");
+    assert!(nameless.contains("sdes:mid") && nameless != alone);
+    let answer = answer_to(&nameless, Role::Viewer).unwrap();
+    assert!(!answer.contains("a=mid:") && !answer.contains("sdes:mid"));
+    assert!(answer_to(&alone, Role::Viewer).unwrap().contains("sdes:mid"));
+}
+
+#[test]
+fn candidates_stand_in_the_first_section_and_in_the_one_whose_transport_counts() {
+    let text = offer_named("chromium-156-whip").replace("BUNDLE 0 1", "BUNDLE 1 0");
+    let answer = answer_to(&text, Role::Publisher).unwrap();
+    let (first, second) = answer.split_once("m=video").unwrap();
+    let candidates = |part: &str| lines_with(part, "a=candidate:").len();
+    assert_eq!((candidates(first), candidates(second)), (super::CANDIDATES.len(), super::CANDIDATES.len()));
+}
+
+#[test]
+fn wishes_of_opus_come_back_to_the_publisher_alone() {
+    let all = "useinbandfec=1;usedtx=1;cbr=1;maxaveragebitrate=128000;maxplaybackrate=16000;sprop-stereo=0;ptime=10";
+    let fmtp = |name: &str, role| {
+        let text =
+            offer_named(name).replace("a=fmtp:111 minptime=10;useinbandfec=1", &format!("a=fmtp:111 {all}"));
+        assert!(text.contains(all));
+        let answer = answer_to(&text, role).unwrap();
+        check(&text, &answer, role);
+        lines_with(&answer, "a=fmtp:111 ").join("|")
+    };
+    let publisher = "useinbandfec=1;usedtx=1;cbr=1;maxaveragebitrate=128000;stereo=1";
+    assert_eq!(fmtp("chromium-156-whip", Role::Publisher), publisher);
+    assert_eq!(fmtp("chromium-156-whep", Role::Viewer), "useinbandfec=1");
+}
+
+#[test]
+fn redundant_audio_is_nobodys_so_that_everybody_hears() {
+    let answer = answer_to(&offer_named("chromium-156-whip"), Role::Publisher).unwrap();
+    assert_eq!(lines_with(&answer, "m=audio"), [" 9 UDP/TLS/RTP/SAVPF 111 0 8"]);
+    assert!(!answer.to_lowercase().contains("red/"));
 }
 
 #[test]
@@ -122,7 +217,7 @@ fn absent_parameters_have_the_defaults_of_their_rfcs() {
     let plan = plan_for(&offer_named("gst-1.22-whepsrc-default"), Role::Viewer).unwrap();
     let codecs: Vec<Codec> =
         plan.section(MediaKind::Video).unwrap().payloads.iter().map(|payload| payload.codec).collect();
-    let h264 = Codec::H264 { profile: H264Profile::Baseline, packetization_mode: 0 };
+    let h264 = Codec::H264 { profile: H264Profile::Baseline, packetization_mode: 1 };
     let h265 = Codec::H265 { profile_id: 1, tier_flag: 0 };
     assert_eq!(codecs, [Codec::Vp8, Codec::Vp9 { profile_id: 0 }, h264, h265, Codec::Av1 { profile: 0 }]);
 }
@@ -141,8 +236,16 @@ fn h265_and_av1_parameters_are_read_and_repeated() {
     assert_eq!(payloads[4].codec, Codec::Av1 { profile: 1 });
     let answer = answer_to(&text, Role::Viewer).unwrap();
     check(&text, &answer, Role::Viewer);
-    assert_eq!(lines_with(&answer, "a=fmtp:104 "), ["level-id=93;profile-id=2;tier-flag=1"]);
+    assert_eq!(lines_with(&answer, "a=fmtp:104 "), ["level-id=93;profile-id=2;tier-flag=1;tx-mode=SRST"]);
     assert_eq!(lines_with(&answer, "a=fmtp:105 "), ["level-idx=5;profile=1;tier=0"]);
+}
+
+#[test]
+fn h265_on_several_streams_is_not_accepted() {
+    let text = offer_named("gst-1.22-whepsrc-default")
+        .replace("a=rtpmap:104", "a=fmtp:104 profile-id=1;tx-mode=MRST\r\na=rtpmap:104");
+    let answer = answer_to(&text, Role::Viewer).unwrap();
+    assert_eq!(lines_with(&answer, "m=video"), [" 9 UDP/TLS/RTP/SAVPF 101 102 103 105"]);
 }
 
 #[test]

@@ -1,0 +1,290 @@
+//! The WHEP draft's second mode (§4.2.2): the server offers, the player answers in a PATCH to the session's URL.
+//!
+//! Only for players that ask, because others take a 406 for something else (@eyevinn/webrtc-player drops its audio): by an
+//! empty POST, which gets the offer in a 201, or by `?offer=server`, which gets it in the draft's 406. Until the answer comes
+//! there is nothing in media; what the offer promised waits here, bounded and for as long as the draft says. Checks that
+//! overtake the answer are lost and repeated by the player.
+
+use super::limits::read_text;
+use super::offer::{
+    ACCEPT_PATCH, SDP, candidates_of, fresh_ids, is_content_type, location, random_bytes, random_ssrc,
+};
+use super::problem::Problem;
+use super::{App, Peer, Response, empty};
+use crate::auth::Credential;
+use crate::random;
+use crate::registry::{Blob, Candidacy, FreshIds, StreamName, UrlId};
+use crate::sdp::{AnswerError, CounterOffer, LocalDescription, Offer};
+use crate::time::unix_seconds;
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONTENT_TYPE, ETAG, HeaderValue, LOCATION};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, StatusCode};
+use sfu::control::protocol::{IceCredentials, WorkerIndex};
+use sfu::core::demux::chosen_ufrag;
+use sfu::core::plan::{Role, SessionPlan};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+/// How long an offer waits for its answer (WHEP draft §4.2.2).
+const VALID: Duration = Duration::from_secs(30);
+/// Offers that wait at a time: 10 kB each, and as many as one worker could take in half a minute of joins.
+const WAITING_MAX: usize = 4096;
+
+/// Offers that wait for their answers.
+#[derive(Default)]
+pub struct CounterOffers(Mutex<HashMap<UrlId, Waiting>>);
+
+/// What an offer promised.
+#[derive(Clone)]
+struct Waiting {
+    offer: CounterOffer,
+    name: StreamName,
+    credential: Credential,
+    ids: FreshIds,
+    /// Our ICE credentials, which name the worker whose candidates the offer has.
+    local: IceCredentials,
+    /// Of the media process whose certificate it has.
+    fingerprint: [u8; 32],
+    expires: Instant,
+}
+
+impl CounterOffers {
+    fn lock(&self) -> MutexGuard<'_, HashMap<UrlId, Waiting>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps an offer; whether there was room.
+    fn keep(&self, waiting: Waiting, now: Instant) -> bool {
+        let mut offers = self.lock();
+        offers.retain(|_, waiting| waiting.expires > now);
+        let room = offers.len() < WAITING_MAX;
+        if room {
+            offers.insert(waiting.ids.url, waiting);
+        }
+        room
+    }
+
+    fn find(&self, url: UrlId, now: Instant) -> Option<Waiting> {
+        self.lock().get(&url).filter(|waiting| waiting.expires > now).cloned()
+    }
+
+    /// Takes an offer away, so that one answer alone gets it.
+    fn take(&self, url: UrlId) -> Option<Waiting> {
+        self.lock().remove(&url)
+    }
+}
+
+/// Whether a POST asks for an offer of ours.
+pub fn is_wanted(role: Role, head: &Parts, body: &Incoming) -> bool {
+    role == Role::Viewer && (body.is_end_stream() || is_asked_for(head))
+}
+
+fn is_asked_for(head: &Parts) -> bool {
+    head.uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "offer=server"))
+}
+
+/// Answers such a POST. An offer of the player's own is looked at for its form alone.
+pub async fn offer(
+    app: &App,
+    peer: Peer,
+    name: StreamName,
+    credential: Credential,
+    head: &Parts,
+    body: Incoming,
+) -> Result<Response, Problem> {
+    if !body.is_end_stream() {
+        if !is_content_type(&head.headers, SDP) {
+            return Err(not_sdp(
+                "The body must be an SDP offer with Content-Type: application/sdp, or be empty.",
+            ));
+        }
+        Offer::parse(&read_text(body, app.config.limits).await?)?;
+    }
+    let ready = app.media.ready()?;
+    let now = unix_seconds();
+    let prospect = app.media.registry().prospect(&name, now)?;
+    let offer = CounterOffer::new(&prospect.codecs, &mut random_ssrc)?;
+    let waiting = Waiting {
+        offer,
+        ids: fresh_ids()?,
+        local: credentials(prospect.worker)?,
+        fingerprint: ready.fingerprint,
+        expires: Instant::now() + VALID,
+        name,
+        credential,
+    };
+    let local = LocalDescription {
+        ice_ufrag: &waiting.local.ufrag,
+        ice_pwd: &waiting.local.pwd,
+        fingerprint: ready.fingerprint,
+        candidates: &candidates_of(app, peer, &ready, prospect.worker)?,
+        origin_id: u64::from_be_bytes(random_bytes()?) >> 1,
+        msid: waiting.name.as_str(),
+        cname: &prospect.stream.unwrap_or(waiting.ids.stream).cname(),
+    };
+    let response = offered(app, peer, head, &waiting, waiting.offer.text(&local))?;
+    if app.counter_offers.keep(waiting, Instant::now()) {
+        Ok(response)
+    } else {
+        Err(Problem::unavailable("Too many offers wait for their answers. Try again in a few seconds."))
+    }
+}
+
+fn credentials(worker: WorkerIndex) -> Result<IceCredentials, Problem> {
+    let ufrag = chosen_ufrag(worker, u64::from_be_bytes(random_bytes()?));
+    Ok(IceCredentials { ufrag, pwd: random::hex(&random_bytes::<16>()?) })
+}
+
+/// 406 to whoever knows the draft. An empty POST is answered 201, because @eyevinn/webrtc-player takes a 2xx alone.
+fn offered(
+    app: &App,
+    peer: Peer,
+    head: &Parts,
+    waiting: &Waiting,
+    text: String,
+) -> Result<Response, Problem> {
+    let value = |text: String| HeaderValue::try_from(text).map_err(|_| super::offer::internal());
+    let mut response = Response::new(text.into());
+    let (status, content_type) = if is_asked_for(head) {
+        let until = httpdate::fmt_http_date(SystemTime::now() + VALID);
+        (StatusCode::NOT_ACCEPTABLE, format!("{SDP}; valid-until=\"{until}\""))
+    } else {
+        (StatusCode::CREATED, SDP.to_owned())
+    };
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, value(content_type)?);
+    headers.insert(LOCATION, value(location(app, peer, head, waiting.ids.url))?);
+    headers.insert(ETAG, value(Blob::etag_of(waiting.ids.etag))?);
+    headers.insert(ACCEPT_PATCH, HeaderValue::from_static(SDP));
+    Ok(response)
+}
+
+/// Takes a request to the URL of a session-to-be; gives back one for anything else.
+pub async fn pending(
+    app: &App,
+    url: Option<UrlId>,
+    request: Request<Incoming>,
+) -> Result<Result<Response, Problem>, Request<Incoming>> {
+    let Some(waiting) = url.and_then(|url| app.counter_offers.find(url, Instant::now())) else {
+        return Err(request);
+    };
+    match *request.method() {
+        Method::PATCH => Ok(answer(app, waiting, request).await),
+        Method::GET | Method::HEAD => Ok(Ok(empty(StatusCode::NO_CONTENT))),
+        Method::DELETE => {
+            app.counter_offers.take(waiting.ids.url);
+            let mut response = Response::new(Bytes::from_static(b"The offer is withdrawn.\n").into());
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+            Ok(Ok(response))
+        }
+        _ => Err(request),
+    }
+}
+
+/// The life of an answer: read, planned, admitted, created. A wrong one may be sent again, right.
+async fn answer(app: &App, waiting: Waiting, request: Request<Incoming>) -> Result<Response, Problem> {
+    let arrived = Instant::now();
+    let (head, body) = request.into_parts();
+    if !is_content_type(&head.headers, SDP) {
+        let detail =
+            "This session waits for the answer to its offer: PATCH it with Content-Type: application/sdp.";
+        return Err(not_sdp(detail));
+    }
+    let answer = Offer::parse(&read_text(body, app.config.limits).await?)?;
+    let mut plan = waiting.offer.accept(&answer, crate::registry::NO_STREAM)?;
+    plan.local = Some(waiting.local);
+    let url = waiting.ids.url;
+    let Some(waiting) = app.counter_offers.take(url) else { return Err(gone()) };
+    if app.media.ready()?.fingerprint != waiting.fingerprint {
+        return Err(gone());
+    }
+    if let Err(problem) = create(app, waiting.clone(), plan).await {
+        app.counter_offers.keep(waiting, Instant::now());
+        return Err(problem);
+    }
+    app.metrics.answered(arrived.elapsed());
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+async fn create(app: &App, waiting: Waiting, plan: SessionPlan) -> Result<(), Problem> {
+    let Waiting { name, credential, ids, .. } = waiting;
+    let admission = app.media.registry().admit(Candidacy { name, credential, plan, ids }, unix_seconds())?;
+    app.media.create(admission).await?.keep();
+    Ok(())
+}
+
+fn not_sdp(detail: &str) -> Problem {
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail).with(ACCEPT_PATCH, HeaderValue::from_static(SDP))
+}
+
+fn gone() -> Problem {
+    Problem::not_found(
+        "The offer is not valid any more: it has been answered already, or media was restarted. POST again.",
+    )
+}
+
+impl From<AnswerError> for Problem {
+    fn from(error: AnswerError) -> Problem {
+        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+        Problem::new(status, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sfu::core::plan::StreamId;
+
+    fn waiting(number: u32, expires: Instant) -> Waiting {
+        let mut url = [0; 16];
+        url[..4].copy_from_slice(&number.to_be_bytes());
+        let mut ssrc = 0;
+        let mut new_ssrc = || {
+            ssrc += 1;
+            ssrc
+        };
+        Waiting {
+            offer: CounterOffer::new(&[], &mut new_ssrc).expect("offer"),
+            name: StreamName::parse("demo").expect("name"),
+            credential: Credential::Open,
+            ids: FreshIds { url: UrlId(url), etag: 1, stream: StreamId(1) },
+            local: IceCredentials { ufrag: "00ffffff0000000000000001".into(), pwd: "0".repeat(32) },
+            fingerprint: [0; 32],
+            expires,
+        }
+    }
+
+    #[test]
+    fn an_offer_is_gone_when_its_time_is_up_or_when_it_is_taken() {
+        let (offers, now) = (CounterOffers::default(), Instant::now());
+        let url = waiting(1, now).ids.url;
+        assert!(offers.keep(waiting(1, now + VALID), now));
+        assert!(offers.find(url, now + VALID - Duration::from_millis(1)).is_some());
+        assert!(offers.find(url, now + VALID).is_none());
+        assert!(offers.take(url).is_some() && offers.take(url).is_none());
+    }
+
+    #[test]
+    fn offers_that_wait_are_counted_and_dead_ones_make_room() {
+        let (offers, now) = (CounterOffers::default(), Instant::now());
+        let most = u32::try_from(WAITING_MAX).expect("number");
+        let template = waiting(0, now + VALID);
+        for number in 0..most {
+            let ids = waiting_ids(number, template.ids);
+            assert!(offers.keep(Waiting { ids, ..template.clone() }, now));
+        }
+        assert!(!offers.keep(waiting(most, now + VALID), now));
+        assert!(offers.keep(waiting(most, now + VALID * 2), now + VALID));
+        assert_eq!(offers.lock().len(), 1);
+    }
+
+    fn waiting_ids(number: u32, ids: FreshIds) -> FreshIds {
+        let mut url = [0; 16];
+        url[..4].copy_from_slice(&number.to_be_bytes());
+        FreshIds { url: UrlId(url), ..ids }
+    }
+}
