@@ -28,5 +28,6 @@ for (const publisher of publishers) {
 
 test('README shows the table that has just come out', async () => {
   const readme = await readFile(join(ROOT, 'README.md'), 'utf8');
-  assert.ok(readme.includes(table(matrix.outcomes)), `README.md has another table than this:\n\n${table(matrix.outcomes)}\n`);
+  const now = table(matrix);
+  assert.ok(readme.includes(now), `README.md has another table than this:\n\n${now}\n`);
 });

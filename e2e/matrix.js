@@ -1,4 +1,5 @@
 // Prints which client plays what another one publishes, and why where it does not: node e2e/matrix.js [PUBLISHER…]
+// Those that were not asked for show as crosses.
 import { Matrix } from './matrix/matrix.js';
 import { players } from './matrix/players.js';
 import { mediaOf, publishers } from './matrix/publishers.js';
@@ -19,6 +20,6 @@ for (const publisher of chosen) {
   await Promise.all(fitting.map((player) => matrix.play(publisher, player, stream).catch(complain(`${what} → ${player.client}`))));
   await stream.stop().catch(complain(what));
 }
-console.log(table(matrix.outcomes));
+console.log(table(matrix));
 console.log(`\n${await versions(matrix)}`);
 await matrix.stop();

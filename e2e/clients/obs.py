@@ -3,6 +3,7 @@
 Usage: obs.py URL LAYERS
 """
 
+import os
 import random
 import signal
 import sys
@@ -184,6 +185,7 @@ def main(url, layers):
         time.sleep(max(0, began + sent * OPUS_FRAME / AUDIO_CLOCK - time.monotonic()))
     pc.close()
     end(session)
+    os._exit(0)  # the library's threads do not like to be cleaned up after
 
 
 main(sys.argv[1], int(sys.argv[2]))

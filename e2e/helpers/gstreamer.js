@@ -10,15 +10,21 @@ const ENV = { GST_PLUGIN_PATH: FOLDER, GST_REGISTRY: join(FOLDER, 'registry.bin'
 export const startPipeline = (...description) =>
   startProcess('gst-launch-1.0', ['-v', ...description.join(' ').split(/\s+/)], { env: ENV });
 
-// Each chain ends in a sink of its name that writes down every buffer: "…GstFakeSink:frames: last-message = chain …".
-const countedBy = (name) => `fakesink name=${name} silent=false sync=false`;
+const SINKS = ['first', 'second'];
+const OPUS_FRAME_MS = 20; // what the decoder puts into one buffer
 
-/** Decoded pictures and milliseconds of sound that a pipeline's `frames` and `sounds` sinks were given. */
+// A sink that writes down its format and every buffer.
+const counted = (name) => `fakesink name=${name} silent=false sync=false`;
+
+/** Decoded pictures and milliseconds of sound that the two sinks of a playing pipeline were given. */
 export function given(pipeline) {
-  const count = (name) => pipeline.output().split(`GstFakeSink:${name}: last-message = chain`).length - 1;
-  return { frames: count('frames'), soundMs: count('sounds') * OPUS_FRAME_MS };
+  const said = pipeline.output();
+  const count = (kind) => {
+    const sink = SINKS.find((name) => said.includes(`GstFakeSink:${name}.GstPad:sink: caps = ${kind}/x-raw`));
+    return said.split(`GstFakeSink:${sink}: last-message = chain`).length - 1;
+  };
+  return { frames: count('video'), soundMs: count('audio') * OPUS_FRAME_MS };
 }
-const OPUS_FRAME_MS = 20;
 
 const VIDEO = 'videotestsrc is-live=true ! video/x-raw,format=I420,width=640,height=360,framerate=20/1';
 const AUDIO = 'audiotestsrc is-live=true freq=440 ! audio/x-raw,rate=48000,channels=2';
@@ -43,16 +49,13 @@ export const whipclientsink = (url, codec) =>
     `${AUDIO} ! whip.`,
   );
 
+// Its pads come without a kind, in the order of the first packets.
 export const whepsrc = (url) =>
-  startPipeline(
-    `whepsrc name=whep whep-endpoint=${url}`,
-    `whep. ! decodebin ! video/x-raw ! ${countedBy('frames')}`,
-    `whep. ! decodebin ! audio/x-raw ! ${countedBy('sounds')}`,
-  );
+  startPipeline(`whepsrc name=whep whep-endpoint=${url}`, ...SINKS.map((name) => `whep. ! decodebin ! ${counted(name)}`));
 
 export const whepclientsrc = (url) =>
   startPipeline(
     `whepclientsrc name=whep signaller::whep-endpoint=${url}`,
-    `whep. ! video/x-raw ! ${countedBy('frames')}`,
-    `whep. ! audio/x-raw ! ${countedBy('sounds')}`,
+    `whep. ! video/x-raw ! ${counted('first')}`,
+    `whep. ! audio/x-raw ! ${counted('second')}`,
   );

@@ -2,7 +2,6 @@
 import { chromium, firefox } from '../helpers/browsers.js';
 import { Server, until } from '../helpers/server.js';
 import { Pages } from './pages.js';
-import { mediaOf } from './publishers.js';
 
 /** What must arrive before a cell says that it plays. */
 const ENOUGH = { frames: 20, soundMs: 500 };
@@ -10,7 +9,7 @@ const LIVE_MS = 15_000;
 const PLAYS_MS = 20_000;
 
 export class Matrix {
-  /** One entry per cell and stream: `{publisher, player, media, plays, reason}`. */
+  /** One entry per cell that was tried: `{publisher, player, plays}`. */
   outcomes = [];
   #streams = 0;
 
@@ -49,7 +48,7 @@ export class Matrix {
 
   /** Plays a stream; throws if it does not, or if the client had to complain. The outcome is kept either way. */
   async play(publisher, player, { name }) {
-    const outcome = { publisher: publisher.client, player: player.client, media: mediaOf(publisher), plays: false };
+    const outcome = { publisher, player, plays: false };
     this.outcomes.push(outcome);
     const client = await player.play(this, `${this.server.url}/${name}/whep`);
     await untilOf(client, () => this.#enough(client), `${player.client} plays`, PLAYS_MS);

@@ -1,4 +1,4 @@
-// Who publishes: the rows of the table. Each publishes one stream; a client that knows several codecs has several streams.
+// Who publishes: the rows of the table. A client that knows several codecs has several.
 import { publishWithFfmpeg } from '../helpers/ffmpeg.js';
 import { whipclientsink, whipsink } from '../helpers/gstreamer.js';
 import { startPython } from '../helpers/python.js';
@@ -50,7 +50,7 @@ export const publishers = [
   ...['VP8', 'VP9', 'AV1'].map((codec) => browser('Firefox ESR', codec)),
   layered('Firefox ESR', 'VP8'),
   ffmpeg('ffmpeg', []),
-  ffmpeg('ffmpeg, DTLS active', ['-whip_flags', 'dtls_active']),
+  ffmpeg('ffmpeg as DTLS client', ['-whip_flags', 'dtls_active']),
   obs(1),
   obs(3),
   ...['VP8', 'H264'].map((codec) => gstreamer(whipsink, codec)),
@@ -61,5 +61,5 @@ export const publishers = [
   library("Cloudflare's example", 'cloudflare'),
 ];
 
-/** What a publisher's cells say: the codec, and how many layers if they are several. */
+/** What a publisher sends: the codec, and how many layers if they are several. */
 export const mediaOf = ({ codec, layers = 1 }) => (layers > 1 ? `${codec}×${layers}` : codec);

@@ -1,20 +1,21 @@
-// The outcomes as a table for README.md.
+// What came out, as a table for README.md.
 import { players } from './players.js';
-import { publishers } from './publishers.js';
+import { mediaOf, publishers } from './publishers.js';
 
-const unique = (values) => [...new Set(values)];
-
-// What plays by its name, what does not with a cross; a dash where the player lacks every codec of the publisher.
-function cell(outcomes, publisher, player) {
-  const here = outcomes.filter((each) => each.publisher === publisher && each.player === player);
-  return here.map(({ media, plays }) => (plays ? media : `✗ ${media}`)).join(', ') || '–';
+// A dash where the player lacks the codec, a cross also where the publisher did not come so far.
+function cell(matrix, publisher, player) {
+  if (!matrix.fits(publisher, player)) return '–';
+  const outcome = matrix.outcomes.find((each) => each.publisher === publisher && each.player === player);
+  return outcome?.plays ? '✓' : '✗';
 }
 
 /** The table in Markdown, publishers down and players across. */
-export function table(outcomes) {
-  const across = players.map(({ client }) => client);
-  const down = unique(publishers.map(({ client }) => client));
-  const rows = down.map((publisher) => [publisher, ...across.map((player) => cell(outcomes, publisher, player))]);
-  const lines = [['Publisher ↓ Player →', ...across], ['', ...across].map(() => '---'), ...rows];
-  return lines.map((cells) => `| ${cells.join(' | ')} |`).join('\n');
+export function table(matrix) {
+  const head = ['Published by ↓ played by →', ...players.map(({ client }) => client)];
+  const rows = publishers.map((publisher) => [
+    `${publisher.client}, ${mediaOf(publisher)}`,
+    ...players.map((player) => cell(matrix, publisher, player)),
+  ]);
+  const rule = head.map((_, i) => (i === 0 ? '---' : ':---:'));
+  return [head, rule, ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 }
