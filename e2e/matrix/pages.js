@@ -40,19 +40,23 @@ export class Pages {
    */
   async start(browser, role, client, url, options) {
     const page = await this.open(browser);
-    await page.evaluate((role, ...args) => clients[role](...args), role, client, url, options);
-    return {
-      received: () => page.evaluate(() => clients.received()),
-      log: () => [...page.problems, ...page.said].join('\n'),
-      async stop() {
-        await page.evaluate(() => clients.end());
-        await page.close();
-        if (page.problems.length > 0) throw new Error(`${client} had problems: ${page.problems.join(', ')}`);
-      },
-    };
+    const log = () => [...page.problems, ...page.said].join('\n');
+    try {
+      await page.evaluate((role, ...args) => clients[role](...args), role, client, url, options);
+    } catch (error) {
+      await page.close();
+      throw new Error(`${error.message}\n${log()}`);
+    }
+    return { log, received: () => page.evaluate(() => clients.received()), stop: () => end(page, client) };
   }
 
   stop() {
     this.http.close();
   }
+}
+
+async function end(page, client) {
+  await page.evaluate(() => clients.end());
+  await page.close();
+  if (page.problems.length > 0) throw new Error(`${client} had problems: ${page.problems.join(', ')}`);
 }
