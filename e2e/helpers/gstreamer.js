@@ -1,4 +1,4 @@
-// GStreamer's WHIP and WHEP elements, from the plugins that `ops/gstreamer-plugins` builds.
+// GStreamer's WHIP and WHEP elements, from the plugins that `ops/install gstreamer` builds.
 import { join } from 'node:path';
 import { startProcess } from './process.js';
 import { ROOT } from './server.js';
@@ -10,20 +10,16 @@ const ENV = { GST_PLUGIN_PATH: FOLDER, GST_REGISTRY: join(FOLDER, 'registry.bin'
 export const startPipeline = (...description) =>
   startProcess('gst-launch-1.0', ['-v', ...description.join(' ').split(/\s+/)], { env: ENV });
 
-const SINKS = ['first', 'second'];
 const OPUS_FRAME_MS = 20; // what the decoder puts into one buffer
 
 // A sink that writes down its format and every buffer.
 const counted = (name) => `fakesink name=${name} silent=false sync=false`;
 
-/** Decoded pictures and milliseconds of sound that the two sinks of a playing pipeline were given. */
+/** Decoded pictures and milliseconds of sound that the sinks of a playing pipeline were given. */
 export function given(pipeline) {
-  const said = pipeline.output();
-  const count = (kind) => {
-    const sink = SINKS.find((name) => said.includes(`GstFakeSink:${name}.GstPad:sink: caps = ${kind}/x-raw`));
-    return said.split(`GstFakeSink:${sink}: last-message = chain`).length - 1;
-  };
-  return { frames: count('video'), soundMs: count('audio') * OPUS_FRAME_MS };
+  const of = (kind) => pipeline.output().match(new RegExp(`GstFakeSink:\\w+(?=.*caps\\b.*\\b${kind}/x-raw)`))?.[0];
+  const buffers = (sink) => (sink ? pipeline.output().split(`${sink}: last-message = chain`).length - 1 : 0);
+  return { frames: buffers(of('video')), soundMs: buffers(of('audio')) * OPUS_FRAME_MS };
 }
 
 const VIDEO = 'videotestsrc is-live=true ! video/x-raw,format=I420,width=640,height=360,framerate=20/1';
@@ -37,7 +33,7 @@ const ENCODED = {
 /** The two ways to publish and to play: elements that only signal, and those that encode and decode as well. */
 export const whipsink = (url, codec) =>
   startPipeline(
-    `whipsink name=whip use-link-headers=true whip-endpoint=${url}`,
+    `whipsink name=whip whip-endpoint=${url}`,
     `${VIDEO} ! ${ENCODED[codec]} ! application/x-rtp,media=video,encoding-name=${codec},payload=96,clock-rate=90000 ! whip.`,
     `${AUDIO} ! opusenc ! rtpopuspay ! application/x-rtp,media=audio,encoding-name=OPUS,payload=97,clock-rate=48000,encoding-params=(string)2 ! whip.`,
   );
@@ -51,7 +47,11 @@ export const whipclientsink = (url, codec) =>
 
 // Its pads come without a kind, in the order of the first packets.
 export const whepsrc = (url) =>
-  startPipeline(`whepsrc name=whep whep-endpoint=${url}`, ...SINKS.map((name) => `whep. ! decodebin ! ${counted(name)}`));
+  startPipeline(
+    `whepsrc name=whep whep-endpoint=${url}`,
+    `whep. ! decodebin ! ${counted('first')}`,
+    `whep. ! decodebin ! ${counted('second')}`,
+  );
 
 export const whepclientsrc = (url) =>
   startPipeline(
