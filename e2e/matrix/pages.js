@@ -47,7 +47,7 @@ export class Pages {
       await page.close();
       throw new Error(`${error.message}\n${log()}`);
     }
-    return { log, received: () => page.evaluate(() => clients.received()), stop: () => end(page, client) };
+    return { page, log, received: () => page.evaluate(() => clients.received()), stop: () => end(page, client) };
   }
 
   stop() {

@@ -47,9 +47,11 @@ export async function publish(endpoint, stream) {
   const { pc, session } = connection(endpoint);
   for (const track of stream.getTracks()) pc.addTransceiver(track, { direction: 'sendonly' });
   const url = await session;
-  return async () => {
-    await fetch(url, { method: 'DELETE', mode: 'cors' });
-    pc.close();
+  return {
+    async end() {
+      await fetch(url, { method: 'DELETE', mode: 'cors' });
+      pc.close();
+    },
   };
 }
 
@@ -63,5 +65,5 @@ export async function play(endpoint, video) {
     if (pc.connectionState === 'connected') video.srcObject = stream;
   });
   await session;
-  return () => pc.close();
+  return { end: () => pc.close() };
 }

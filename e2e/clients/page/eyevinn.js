@@ -5,11 +5,11 @@ import { WHIPClient } from '@eyevinn/whip-web-client';
 export async function publish(url, stream) {
   const client = new WHIPClient({ endpoint: url, opts: { iceServers: [] } });
   await client.ingest(stream);
-  return () => client.destroy();
+  return { end: () => client.destroy() };
 }
 
 export async function play(url, video) {
   const player = new WebRTCPlayer({ video, type: 'whep', iceServers: [] });
   await player.load(new URL(url));
-  return () => player.unload();
+  return { end: () => player.unload() };
 }

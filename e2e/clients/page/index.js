@@ -4,9 +4,10 @@ import * as eyevinn from './eyevinn.js';
 import * as plain from './plain.js';
 import * as whipWhep from './whip-whep.js';
 
+// Each has `publish` and `play`, which resolve with what can `end` the session.
 const clients = { cloudflare, eyevinn, plain, whipWhep };
 const connections = [];
-let stop = () => {};
+let session;
 
 const Native = RTCPeerConnection;
 window.RTCPeerConnection = class extends Native {
@@ -20,16 +21,29 @@ const CAMERA = { audio: true, video: { width: 640, height: 360, frameRate: 20 } 
 
 /** Publishes the camera and the microphone. */
 export async function publish(client, url, options) {
-  stop = await clients[client].publish(url, await navigator.mediaDevices.getUserMedia(CAMERA), options);
+  session = await clients[client].publish(url, await navigator.mediaDevices.getUserMedia(CAMERA), options);
 }
 
 /** Plays in the page's video element. */
 export async function play(client, url) {
-  stop = await clients[client].play(url, document.querySelector('video'));
+  session = await clients[client].play(url, document.querySelector('video'));
 }
 
 /** Ends the session as the client does it. */
-export const end = () => stop();
+export const end = () => session.end();
+
+/** Restarts ICE by the client's own call. */
+export const restart = () => session.restart();
+
+/** The server's ICE user names: that of its last answer, and that which media is sent to. */
+export async function userNames() {
+  const pc = connections.at(-1);
+  const stats = await pc.getStats();
+  const { selectedCandidatePairId } = [...stats.values()].find(({ type }) => type === 'transport');
+  const { remoteCandidateId } = stats.get(selectedCandidatePairId);
+  const [, answered] = pc.remoteDescription.sdp.match(/a=ice-ufrag:(\S+)/);
+  return { answered, used: stats.get(remoteCandidateId).usernameFragment };
+}
 
 /** The video codecs that this browser plays. */
 export const codecs = () => RTCRtpReceiver.getCapabilities('video').codecs.map(({ mimeType }) => mimeType.split('/')[1]);

@@ -9,9 +9,11 @@ async function exchange(pc, url) {
   if (response.status !== 201) throw new Error(`${response.status}: ${await response.text()}`);
   const session = new URL(response.headers.get('Location'), response.url);
   await pc.setRemoteDescription({ type: 'answer', sdp: await response.text() });
-  return () => {
-    pc.close();
-    return fetch(session, { method: 'DELETE' });
+  return {
+    async end() {
+      pc.close();
+      await fetch(session, { method: 'DELETE' });
+    },
   };
 }
 
@@ -22,7 +24,7 @@ function prefer(transceiver, codec) {
   transceiver.setCodecPreferences(codecs.filter(({ mimeType }) => wanted.includes(mimeType.toLowerCase())));
 }
 
-/** Publishes and returns what stops it; with several `encodings` as simulcast. */
+/** Publishes; with several `encodings` as simulcast. */
 export function publish(url, stream, { codec, encodings } = {}) {
   const pc = new RTCPeerConnection();
   for (const track of stream.getTracks()) {
@@ -33,7 +35,7 @@ export function publish(url, stream, { codec, encodings } = {}) {
   return exchange(pc, url);
 }
 
-/** Plays and returns what stops it. */
+/** Plays. */
 export function play(url, video) {
   const pc = new RTCPeerConnection();
   video.srcObject = new MediaStream();

@@ -7,7 +7,7 @@ export async function publish(url, stream) {
   for (const track of stream.getTracks()) pc.addTransceiver(track, { direction: 'sendonly', streams: [stream] });
   const client = new WHIPClient();
   await client.publish(pc, url);
-  return () => client.stop();
+  return { end: () => client.stop(), restart: () => client.restart() };
 }
 
 export async function play(url, video) {
@@ -17,5 +17,5 @@ export async function play(url, video) {
   pc.ontrack = ({ streams }) => (video.srcObject = streams[0]);
   const client = new WHEPClient();
   await client.view(pc, url);
-  return () => client.stop();
+  return { end: () => client.stop(), restart: () => client.restart() };
 }
