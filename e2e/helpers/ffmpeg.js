@@ -1,9 +1,9 @@
 // ffmpeg with the whip muxer, from the Python wheel that `ops/test` installs.
-import { execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { execFile } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { startProcess } from './process.js';
 import { ROOT } from './server.js';
 
 function find() {
@@ -27,23 +27,8 @@ export function publishWithFfmpeg(url, flags = []) {
   return startFfmpeg([...input, ...video, ...audio, ...flags, '-f', 'whip', url]);
 }
 
-/** Runs ffmpeg with these arguments until stopped. */
-export function startFfmpeg(args) {
-  const child = spawn(FFMPEG, args, { stdio: ['pipe', 'ignore', 'pipe'] });
-  let log = '';
-  child.stderr.on('data', (data) => (log += data));
-  return {
-    log: () => log,
-    async stop() {
-      if (child.exitCode !== null || child.signalCode !== null) return;
-      const ended = once(child, 'exit');
-      child.kill('SIGINT'); // ffmpeg then ends its session by DELETE
-      const late = setTimeout(() => child.kill('SIGKILL'), 5000);
-      await ended;
-      clearTimeout(late);
-    },
-  };
-}
+/** Runs ffmpeg with these arguments until stopped; then it ends its session by DELETE. */
+export const startFfmpeg = (args) => startProcess(FFMPEG, args);
 
 /** The first picture of the test card as a thumbnail. */
 export async function colourBars() {

@@ -1,0 +1,51 @@
+// The reference client restarts ICE by PATCH while it publishes or plays.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { chromium } from './helpers/browsers.js';
+import { Server, until } from './helpers/server.js';
+import { Pages } from './matrix/pages.js';
+
+const NEW_FRAMES = 20;
+
+let server, pages, browser;
+
+before(async () => {
+  [server, pages, browser] = await Promise.all([Server.start(), Pages.start(), chromium()]);
+});
+
+after(async () => {
+  await browser?.close();
+  pages?.stop();
+  await server?.stop();
+});
+
+const framesOf = async (client) => (await client.received()).frames;
+
+async function moreFrames(client) {
+  const before = await framesOf(client);
+  await until(async () => (await framesOf(client)) >= before + NEW_FRAMES, 'the picture goes on');
+}
+
+const userNames = (client) => client.page.evaluate(() => clients.userNames());
+
+async function restarts(client) {
+  const before = await userNames(client);
+  assert.equal(before.used, before.answered);
+  await client.page.evaluate(() => clients.restart());
+  const { answered } = await userNames(client);
+  assert.notEqual(answered, before.answered, 'the server has a new ICE user name');
+  await until(async () => (await userNames(client)).used === answered, 'media has moved to the new ICE session');
+}
+
+test('whip-whep restarts ICE as publisher and as player, twice each, and the picture goes on', async () => {
+  const publisher = await pages.start(browser, 'publish', 'whipWhep', `${server.url}/again/whip`);
+  await until(async () => (await server.streams()).some(({ codecs }) => codecs.includes('VP8')), 'the stream is live');
+  const player = await pages.start(browser, 'play', 'whipWhep', `${server.url}/again/whep`);
+  await moreFrames(player);
+  for (const client of [publisher, player, publisher, player]) {
+    await restarts(client);
+    await moreFrames(player);
+  }
+  await player.stop();
+  await publisher.stop();
+});
