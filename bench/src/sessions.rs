@@ -40,7 +40,7 @@ fn row(certificate: PeerCertificate, count: u16) -> Result<Row, Error> {
     let clock = ThreadClock::calibrate()?;
     let identity = Identity::generate().map_err(|error| Error::Crypto(error.to_string()))?;
     let (server, fingerprint) = (SocketAddr::from(([127, 0, 0, 1], 9)), identity.fingerprint);
-    let mut forwarder = inputs::forwarder(identity, server);
+    let mut forwarder = inputs::forwarder(identity);
     let (now, mut before, mut joins) = (Instant::now(), 0, Vec::new());
     for viewer in 0..FIRST + count {
         if viewer == FIRST {

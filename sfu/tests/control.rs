@@ -7,8 +7,8 @@ mod plans;
 use media::{PATIENCE, Signaling, config, start};
 use plans::plan_h264;
 use sfu::control::protocol::{
-    CreateError, EndReason, Event, IceCredentials, LayerChoice, PROTOCOL_VERSION, Request, RestartError, SessionId,
-    WorkerIndex,
+    CreateError, EndReason, Event, IceCredentials, LayerChoice, PROTOCOL_VERSION, Request, RestartError,
+    SessionId, WorkerIndex,
 };
 use sfu::core::plan::{Epoch, Role, SessionPlan};
 use sfu::error::StartError;

@@ -16,8 +16,8 @@ mod tests;
 
 pub use blob::{Blob, UrlId};
 pub use events::{EventKind, EventSet, EventsId, Listening, Scene, SubscribeError};
-pub use layers::SelectError;
 pub use ice::{IceGeneration, IceSession, Restart, RestartRefusal};
+pub use layers::SelectError;
 pub use name::{NameError, StreamName};
 
 use crate::auth::Credential;

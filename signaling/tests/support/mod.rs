@@ -2,8 +2,8 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use sfu::control::protocol::{
-    CreateError, Created, Event, Hello, IceCredentials, LOAD_INTERVAL_MS, LayerChoice, PROTOCOL_VERSION, Request,
-    RestartError, SessionId, SessionInfo, WorkerInfo, WorkerLoad,
+    CreateError, Created, Event, Hello, IceCredentials, LOAD_INTERVAL_MS, LayerChoice, PROTOCOL_VERSION,
+    Request, RestartError, SessionId, SessionInfo, WorkerInfo, WorkerLoad,
 };
 use sfu::core::plan::SessionPlan;
 use sfu::stats::WorkerSnapshot;
@@ -213,7 +213,6 @@ impl FakeMedia {
         self.state().selected.clone()
     }
 
-
     /// Restarts that it made, with the client's credentials.
     pub fn restarted(&self) -> Vec<(SessionId, IceCredentials)> {
         self.state().restarted.clone()
@@ -229,6 +228,7 @@ impl FakeMedia {
             connected: true,
             silent: false,
             codecs: Vec::new(),
+            layers: Vec::new(),
         };
         living.map(info).collect()
     }
