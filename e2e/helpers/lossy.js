@@ -22,6 +22,7 @@ export class LossyPath {
   passed = 0;
   #sockets = [];
   #ports = {};
+  #clients = [];
 
   /** Relays to each of the server's media ports; `loss` is a share of 1. */
   static async open(server, loss, seed = 1) {
@@ -42,6 +43,7 @@ export class LossyPath {
   async #relay(port, loses) {
     const front = await this.#bind();
     const clients = new Map();
+    this.#clients.push(clients);
     front.on('message', async (datagram, { address, port: from }) => {
       const client = `${address}:${from}`;
       if (!clients.has(client)) clients.set(client, this.#client(front, address, from, loses));
@@ -61,6 +63,15 @@ export class LossyPath {
       front.send(datagram, port, address);
     });
     return back;
+  }
+
+  /** As when a NAT forgets its clients: each has a new port from now on, and what is sent to the old one is lost. */
+  async rebind() {
+    for (const clients of this.#clients) {
+      const old = [...clients.values()];
+      clients.clear();
+      for (const socket of old) (await socket).removeAllListeners('message');
+    }
   }
 
   /** Runs in a page before its scripts: answers lead to the relays, and to nothing else. */

@@ -342,6 +342,86 @@ fn reports_alone_are_consent_and_so_is_media() {
 }
 
 #[test]
+fn a_viewer_that_is_heard_from_elsewhere_only_is_sent_nothing_after_thirty_seconds() {
+    let mut show = Show::start();
+    let old = show.world.client(show.viewer).address();
+    show.world.client(show.viewer).move_to(elsewhere(1));
+    show.world.lose_checks();
+    show.play(1_100); // 33 s
+    assert_eq!(show.world.end_of(show.viewer), Some(EndReason::ConsentExpired));
+    let sent = show.world.sent_to(old);
+    show.play(100);
+    assert_eq!(show.world.sent_to(old), sent);
+}
+
+#[test]
+fn a_publisher_that_is_heard_from_elsewhere_only_goes_on_but_is_sent_nothing() {
+    let mut show = Show::start();
+    let old = show.world.client(show.publisher).address();
+    show.world.client(show.publisher).move_to(elsewhere(1));
+    show.world.lose_checks();
+    show.play(1_100);
+    let sent = show.world.sent_to(old);
+    show.play(500);
+    assert_eq!(show.world.sent_to(old), sent);
+    assert!(show.world.dropped(0, DropReason::UnprovenAddress) > 0, "its reports are withheld");
+    show.assert_unbroken();
+}
+
+#[test]
+fn a_silent_path_is_left_for_an_address_that_is_heard_and_answers() {
+    let mut show = Show::start();
+    let (viewer, other) = (show.viewer, elsewhere(6));
+    show.world.mute(viewer);
+    let mut asked_after = 0;
+    while show.world.asked_of(other).is_none() {
+        let check = show.world.good_check(viewer, false); // without nomination
+        show.world.inject_from(viewer, other, &check);
+        show.play(1);
+        asked_after += 1;
+    }
+    let silence = FRAME * asked_after;
+    assert!(silence > Duration::from_secs(9) && silence < Duration::from_secs(12), "{silence:?}");
+    let theirs = show.world.client(viewer).credentials().pwd;
+    let transaction = show.world.asked_of(other).expect("a check of ours");
+    show.world.inject_from(viewer, other, &stun::success(transaction, other, &theirs));
+    show.play(2);
+    assert!(show.world.to_stranger().iter().any(|transmit| is_media(&transmit.contents)));
+}
+
+#[test]
+fn old_addresses_are_forgotten_some_time_after_a_restart() {
+    let mut show = Show::start();
+    let old = show.world.client(show.publisher).address();
+    show.world.client(show.publisher).move_to(elsewhere(2));
+    show.restart(show.publisher);
+    show.play(100);
+    let dtls = [&[22, 254, 253][..], &[0; 30]].concat();
+    show.world.inject_from(show.publisher, old, &dtls);
+    assert_eq!(show.world.dropped(0, DropReason::UnknownAddress), 0, "what is late is heard");
+    show.play(100);
+    show.world.inject_from(show.publisher, old, &dtls);
+    assert_eq!(show.world.dropped(0, DropReason::UnknownAddress), 1);
+    show.assert_unbroken();
+}
+
+#[test]
+fn clients_with_the_same_credentials_are_told_apart() {
+    let mut show = Show::start();
+    let second = show.world.join(0, plan_h264(Role::Viewer, Epoch(0)));
+    show.world.run(Duration::from_secs(1));
+    let twins = [show.viewer, second];
+    let local = fresh_credentials(1);
+    for client in twins {
+        let remote = show.world.restart(client, &local).unwrap();
+        show.world.client(client).restart_ice(&local, &remote);
+    }
+    show.play(1_200); // longer than consent
+    assert_eq!(twins.map(|client| show.world.end_of(client)), [None, None]);
+    show.assert_unbroken();
+}
+
+#[test]
 fn forged_packets_are_no_consent() {
     let mut show = Show::start();
     let (viewer, publisher) = (show.viewer, show.publisher);

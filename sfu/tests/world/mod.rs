@@ -13,6 +13,7 @@ use sfu::core::plan::{DtlsRole, RemoteTransport, Role, SessionPlan};
 use sfu::core::stun::{Class, Message, Request as StunRequest, TransactionId};
 use sfu::mesh::{MeshPacket, WorkerSet};
 use sfu::stats::{DropReason, WorkerSnapshot};
+use std::collections::HashMap;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 use str0m::config::Fingerprint;
@@ -263,6 +264,8 @@ pub struct World {
     events: Vec<SessionEvent>,
     to_stranger: Vec<Transmit>,
     deaf: Vec<SocketAddr>,
+    checks_lost: bool,
+    sent_to: HashMap<SocketAddr, usize>,
     lost: u32,
     signals_held: bool,
     fingerprint: [u8; 32],
@@ -294,6 +297,8 @@ impl World {
             events: vec![],
             to_stranger: vec![],
             deaf: vec![],
+            checks_lost: false,
+            sent_to: HashMap::new(),
             lost: 0,
             signals_held: false,
             fingerprint: identity.fingerprint,
@@ -367,7 +372,7 @@ impl World {
                 }
                 if media && std::mem::take(&mut seat.lose_from) {
                     self.lost += 1;
-                } else if !seat.muted && !(seat.stun_muted && is_stun(&datagram)) {
+                } else if !(seat.muted || seat.stun_muted && is_stun(&datagram)) {
                     seat.heard = self.now;
                     self.workers[seat.worker].handle_datagram(self.now, socket_of(from), from, &datagram);
                 }
@@ -409,6 +414,7 @@ impl World {
         for worker in &mut self.workers {
             for transmit in worker.out.transmits.drain(..) {
                 assert_eq!(transmit.socket, socket_of(transmit.to), "it leaves by the socket it came in on");
+                *self.sent_to.entry(transmit.to).or_default() += 1;
                 let is_there = |seat: &Seat| seat.client.addresses.contains(&transmit.to);
                 // Of two at one address, the later one has it.
                 let seat = self.seats.iter_mut().rev().find(|seat| is_there(seat));
@@ -422,7 +428,10 @@ impl World {
                 }
                 if is_media(&transmit.contents) && std::mem::take(&mut seat.lose_to) {
                     self.lost += 1;
-                } else if !seat.muted && !self.deaf.contains(&transmit.to) {
+                } else if !seat.muted
+                    && !self.deaf.contains(&transmit.to)
+                    && !(self.checks_lost && is_check(&transmit.contents))
+                {
                     seat.client.receive(self.now, transmit.to, &transmit.contents);
                 }
             }
@@ -518,6 +527,11 @@ impl World {
         self.deaf.push(address);
     }
 
+    /// Our own checks are lost from now on.
+    pub fn lose_checks(&mut self) {
+        self.checks_lost = true;
+    }
+
     /// Where the last RTP datagram for this client went.
     pub fn last_to(&self, index: ClientIndex) -> SocketAddr {
         self.seats[index.0].last_to
@@ -531,6 +545,11 @@ impl World {
     /// The client's STUN is lost from now on.
     pub fn mute_stun(&mut self, index: ClientIndex) {
         self.seats[index.0].stun_muted = true;
+    }
+
+    /// How many datagrams were sent to this address of the client.
+    pub fn sent_to(&self, address: SocketAddr) -> usize {
+        self.sent_to.get(&address).copied().unwrap_or_default()
     }
 
     /// Why the client's session ended, if it did.
@@ -581,9 +600,9 @@ impl World {
 
     /// The last check of ours that went to this address of nobody.
     pub fn asked_of(&self, address: SocketAddr) -> Option<TransactionId> {
-        let sent = self.to_stranger.iter().filter(|transmit| transmit.to == address);
-        let messages = sent.filter_map(|transmit| Message::parse(&transmit.contents));
-        messages.filter(|message| message.class == Class::Request).map(|request| request.transaction).last()
+        let sent = self.to_stranger.iter().rev().filter(|transmit| transmit.to == address);
+        let mut messages = sent.filter_map(|transmit| Message::parse(&transmit.contents));
+        messages.find(|message| message.class == Class::Request).map(|request| request.transaction)
     }
 
     /// Bytes that went to addresses of nobody.
@@ -638,6 +657,10 @@ fn socket_of(address: SocketAddr) -> usize {
 
 fn is_stun(datagram: &[u8]) -> bool {
     DatagramKind::of(datagram) == Some(DatagramKind::Stun)
+}
+
+fn is_check(datagram: &[u8]) -> bool {
+    Message::parse(datagram).is_some_and(|message| message.class == Class::Request)
 }
 
 fn is_media(datagram: &[u8]) -> bool {

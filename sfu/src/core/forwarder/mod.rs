@@ -194,7 +194,13 @@ impl Forwarder {
     pub fn shut_down(&mut self, now: Instant) {
         self.closing = true;
         let slots: Vec<usize> = self.sessions.iter().map(|(slot, _)| slot).collect();
-        slots.into_iter().for_each(|slot| self.close(now, slot, EndReason::Shutdown));
+        for slot in slots {
+            if self.sessions.get(slot).is_some_and(|session| matches!(session.life, Life::Over { .. })) {
+                self.forget(slot);
+            } else {
+                self.close(now, slot, EndReason::Shutdown);
+            }
+        }
     }
 
     /// Whether [`Forwarder::shut_down`] has finished.
