@@ -2,7 +2,7 @@
 
 use super::extensions::ExtensionIds;
 use super::ice::LiteAgent;
-use super::ice_check::{AddressCheck, Allowance, Path, Quota};
+use super::ice_check::{AddressCheck, Allowance, Heard, Path, Quota};
 use super::identity::Identity;
 use super::peer::{Drained, Peer, rtp_ssrc};
 use super::plan::{Role, SessionPlan};
@@ -17,8 +17,9 @@ use str0m_proto::crypto::SrtpProvider;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Consent to send ends so long after the last authenticated packet (RFC 7675 §5.1).
 pub const CONSENT_TIMEOUT: Duration = Duration::from_secs(30);
-/// A path that was silent for so long may be left without a nomination: clients check the pair that they use every 5 s or less.
-const PATH_SILENT: Duration = Duration::from_secs(10);
+/// A path that was silent for so long is left for an address from which the client is heard. Chromium nominates again when its
+/// address changes, Firefox does not; reports come every second or two, and checks of a pair in use every 2.5 or 5 s.
+const PATH_SILENT: Duration = Duration::from_secs(3);
 /// After a restart what is still on its way from the old addresses is taken for so long.
 const OLD_ADDRESSES_TIMEOUT: Duration = Duration::from_secs(5);
 /// What a client sends before it knows that its session has ended is no stranger's for so long.
@@ -101,6 +102,8 @@ pub struct Session {
     /// When an authentic packet came from there, and from anywhere.
     path_heard: Instant,
     heard: Instant,
+    /// The last other address that a check came from.
+    rival: Option<Heard>,
     /// SSRCs of which an authentic packet has been seen.
     authentic: Vec<u32>,
     /// Where it is in its life.
@@ -153,6 +156,7 @@ impl Session {
             withheld: Vec::new(),
             path_heard: now,
             heard: now,
+            rival: None,
             authentic: Vec::new(),
             life: Life::Connecting { until: now + CONNECT_TIMEOUT },
             role,
@@ -248,12 +252,23 @@ impl Session {
     /// Media goes there from now on: the address has answered, or is the first one.
     pub fn select(&mut self, now: Instant, path: Path) {
         self.path = Some(path);
+        self.rival = None;
         self.consented(now, path);
     }
 
-    /// Whether the address that media goes to has not been heard for so long that another one may take its place.
-    pub fn is_path_silent(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.path_heard) >= PATH_SILENT
+    /// A check came from an address that media does not go to.
+    pub fn heard_elsewhere(&mut self, rival: Heard) {
+        self.rival = Some(rival).filter(|_| self.is_connected());
+    }
+
+    fn rival_due(&self) -> Option<Instant> {
+        self.rival.map(|_| self.path_heard + PATH_SILENT)
+    }
+
+    /// Where the client is heard now that the path is silent.
+    pub fn take_rival(&mut self, now: Instant) -> Option<Heard> {
+        let is_due = self.rival_due().is_some_and(|due| now >= due);
+        self.rival.take_if(|_| is_due)
     }
 
     /// Whether so many bytes may be sent to where media goes: it must have proved that it hears us, and be heard.
@@ -344,7 +359,7 @@ impl Session {
         };
         let check = self.check.as_ref().map(AddressCheck::deadline);
         let old_addresses = self.old_addresses.as_ref().map(|(until, _)| *until);
-        let others = [role, check, old_addresses].into_iter().flatten();
+        let others = [role, check, old_addresses, self.rival_due()].into_iter().flatten();
         others.fold(self.peer.deadline().min(life), Instant::min)
     }
 

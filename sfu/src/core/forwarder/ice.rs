@@ -4,7 +4,7 @@ use super::Forwarder;
 use crate::control::protocol::{IceCredentials, RequestId, RestartError, SessionId};
 use crate::core::demux;
 use crate::core::ice::IceSessionNumber;
-use crate::core::ice_check::{AddressCheck, Allowance, Path, Step};
+use crate::core::ice_check::{AddressCheck, Allowance, Heard, Path, Step};
 use crate::core::outbox::{SessionEvent, Transmit};
 use crate::core::plan::{Role, are_ice_credentials};
 use crate::core::session::{Life, Session};
@@ -52,17 +52,15 @@ impl Forwarder {
         path: Path,
         (request, bytes): (&Message<'_>, usize),
     ) {
+        let owner = self.addresses.get(&path).copied();
         let Some(session) = self.sessions.get_mut(slot) else { return };
         if session.is_ending() {
             return; // consent is revoked (RFC 7675 §5.2)
         }
-        let owner = self.addresses.get(&path).copied();
-        let Some(ice) = session.ice.session_of(request) else {
+        let known = owner.is_some() || session.may_bring_address(now);
+        let Some(ice) = session.ice.session_of(request).filter(|_| known) else {
             return self.meters.dropped(DropReason::Rejected, 1);
         };
-        if owner.is_none() && !session.may_bring_address(now) {
-            return self.meters.dropped(DropReason::Rejected, 1);
-        }
         let (number, contents) = (ice.number, ice.answer(request, path.1));
         let answer_bytes = contents.len();
         self.out.transmits.push(Transmit { socket: path.0, to: path.1, contents });
@@ -71,20 +69,38 @@ impl Forwarder {
         }
         session.consented(now, path);
         session.renew_address(path);
-        let left = session.is_connected() && session.path != Some(path) && session.is_path_silent(now);
-        let is_foreign = owner.is_some_and(|owner| owner != slot && self.is_alive(owner));
-        match (is_foreign, request.use_candidate || left) {
-            (false, nominated) => {
-                self.admit(slot, path);
-                if nominated {
-                    self.nominate(now, slot, path, (number, bytes));
-                }
-            }
+        let check = Heard { path, ice_session: number, bytes };
+        if owner.is_some_and(|owner| owner != slot && self.is_alive(owner)) {
             // An address is not taken from another session by a request, whose source may be forged.
-            (true, nominated) => self.begin_check(now, slot, path, (number, nominated, bytes)),
+            self.begin_check(now, slot, check, request.use_candidate);
+        } else {
+            self.admit(slot, path);
+            self.follow_request(now, slot, check, request.use_candidate);
         }
         if let Some(session) = self.sessions.get_mut(slot) {
             session.count_unproven(path, bytes, answer_bytes);
+        }
+    }
+
+    /// What a good request from an address of the session means for where its media goes.
+    fn follow_request(&mut self, now: Instant, slot: usize, heard: Heard, nominated: bool) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let Heard { path, ice_session, .. } = heard;
+        match (nominated, session.path) {
+            (false, current) if current == Some(path) => {}
+            (false, _) => session.heard_elsewhere(heard),
+            // DTLS will prove that this one hears us; until then it is sent little.
+            (true, None) => {
+                session.unproven = Some(Allowance::default());
+                self.select(now, slot, path, ice_session);
+            }
+            (true, Some(current)) if current == path => {
+                if session.check.as_ref().is_some_and(|check| check.path != path) {
+                    self.cancel_check(slot);
+                }
+                self.select(now, slot, path, ice_session);
+            }
+            (true, Some(_)) => self.begin_check(now, slot, heard, true),
         }
     }
 
@@ -92,28 +108,11 @@ impl Forwarder {
         self.sessions.get(slot).is_some_and(|session| !session.is_ending())
     }
 
-    /// The client wants its media there.
-    fn nominate(
-        &mut self,
-        now: Instant,
-        slot: usize,
-        path: Path,
-        (number, bytes): (IceSessionNumber, usize),
-    ) {
-        let Some(session) = self.sessions.get_mut(slot) else { return };
-        match session.path {
-            // DTLS will prove that this one hears us; until then it is sent little.
-            None => {
-                session.unproven = Some(Allowance::default());
-                self.select(now, slot, path, number);
-            }
-            Some(current) if current == path => {
-                if session.check.as_ref().is_some_and(|check| check.path != path) {
-                    self.cancel_check(slot);
-                }
-                self.select(now, slot, path, number);
-            }
-            Some(_) => self.begin_check(now, slot, path, (number, true, bytes)),
+    /// The path has fallen silent, and the client is heard elsewhere: is it there?
+    pub(super) fn follow_rival(&mut self, now: Instant, slot: usize) {
+        let rival = self.sessions.get_mut(slot).and_then(|session| session.take_rival(now));
+        if let Some(rival) = rival {
+            self.begin_check(now, slot, rival, true);
         }
     }
 
@@ -165,17 +164,12 @@ impl Forwarder {
     }
 
     /// Asks whether the client hears us at this address, unless it is being asked. One check at a time: the last word counts.
-    fn begin_check(
-        &mut self,
-        now: Instant,
-        slot: usize,
-        path: Path,
-        (number, nominated, bytes): (IceSessionNumber, bool, usize),
-    ) {
+    fn begin_check(&mut self, now: Instant, slot: usize, heard: Heard, nominated: bool) {
+        let Heard { path, ice_session, bytes } = heard;
         let transaction = TransactionId(self.random_bytes());
         let Some(session) = self.sessions.get_mut(slot) else { return };
         if let Some(check) = &mut session.check
-            && (check.path, check.ice_session) == (path, number)
+            && (check.path, check.ice_session) == (path, ice_session)
         {
             check.allowance.received(bytes);
             check.nominated |= nominated;
@@ -185,7 +179,7 @@ impl Forwarder {
             return self.meters.dropped(DropReason::Rejected, 1);
         }
         self.cancel_check(slot);
-        let mut check = AddressCheck::new(now, path, transaction, number);
+        let mut check = AddressCheck::new(now, path, transaction, ice_session);
         check.allowance.received(bytes);
         check.nominated = nominated;
         self.checks.insert(transaction, slot);
@@ -220,8 +214,8 @@ impl Forwarder {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         match session.path.filter(|_| session.unproven.is_some() && session.withhold(contents)) {
             Some(path) => {
-                let number = session.ice.current();
-                self.begin_check(now, slot, path, (number, true, 0));
+                let heard = Heard { path, ice_session: session.ice.current(), bytes: 0 };
+                self.begin_check(now, slot, heard, true);
             }
             None => self.meters.dropped(DropReason::UnprovenAddress, 1),
         }

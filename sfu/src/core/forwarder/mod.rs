@@ -243,6 +243,7 @@ impl Forwarder {
     }
 
     fn expire(&mut self, now: Instant, slot: usize) {
+        self.follow_rival(now, slot);
         self.step_check(now, slot);
         self.forget_addresses(now, slot);
         let Some(session) = self.sessions.get_mut(slot) else { return };
