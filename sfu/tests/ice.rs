@@ -245,6 +245,16 @@ fn a_forged_nomination_aims_no_stream_at_its_victim() {
 }
 
 #[test]
+fn one_forged_nomination_is_answered_with_three_times_its_length_at_most() {
+    let mut show = Show::start();
+    let nomination = show.world.good_check(show.viewer, true);
+    show.world.inject_from(show.viewer, elsewhere(6), &nomination);
+    show.world.run(Duration::from_secs(60));
+    let sent = show.world.sent_to_stranger();
+    assert!((nomination.len()..=3 * nomination.len()).contains(&sent), "{sent} bytes");
+}
+
+#[test]
 fn forged_nominations_from_many_addresses_start_few_checks() {
     let mut show = Show::start();
     let nomination = show.world.good_check(show.viewer, true);

@@ -238,14 +238,14 @@ impl Session {
         self.heard_from = Some(from);
     }
 
-    /// Bytes came from an address, and an answer goes there.
-    pub fn count_unproven(&mut self, from: Path, received: usize, sent: usize) {
-        if self.path == Some(from)
-            && let Some(limit) = &mut self.unproven
-        {
+    /// A request of so many bytes came, and so many go back. An answer is shorter than its request, so there is always room for it.
+    pub fn answered(&mut self, to: Path, received: usize, sent: usize) {
+        if let Some(limit) = self.unproven.as_mut().filter(|_| self.path == Some(to)) {
             limit.received(received);
-            // An answer is shorter than its request.
-            let _ = limit.take(sent);
+            limit.take(sent);
+        }
+        if let Some(check) = self.check.as_mut().filter(|check| check.path == to) {
+            check.allowance.take(sent);
         }
     }
 

@@ -78,7 +78,7 @@ impl Forwarder {
             self.follow_request(now, slot, check, request.use_candidate);
         }
         if let Some(session) = self.sessions.get_mut(slot) {
-            session.count_unproven(path, bytes, answer_bytes);
+            session.answered(path, bytes, answer_bytes);
         }
     }
 
