@@ -428,10 +428,11 @@ impl World {
                 }
                 if is_media(&transmit.contents) && std::mem::take(&mut seat.lose_to) {
                     self.lost += 1;
-                } else if !seat.muted
-                    && !self.deaf.contains(&transmit.to)
-                    && !(self.checks_lost && is_check(&transmit.contents))
-                {
+                    continue;
+                }
+                let lost =
+                    self.deaf.contains(&transmit.to) || self.checks_lost && is_check(&transmit.contents);
+                if !(seat.muted || lost) {
                     seat.client.receive(self.now, transmit.to, &transmit.contents);
                 }
             }
