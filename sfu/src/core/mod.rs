@@ -17,6 +17,7 @@ pub mod meters;
 pub mod ntp;
 pub mod outbox;
 pub mod packet;
+pub mod paths;
 pub mod peer;
 pub mod plan;
 pub mod publisher;

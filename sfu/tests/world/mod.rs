@@ -263,7 +263,6 @@ pub struct World {
     seats: Vec<Seat>,
     events: Vec<SessionEvent>,
     to_stranger: Vec<Transmit>,
-    deaf: Vec<SocketAddr>,
     checks_lost: bool,
     sent_to: HashMap<SocketAddr, usize>,
     lost: u32,
@@ -296,7 +295,6 @@ impl World {
             seats: vec![],
             events: vec![],
             to_stranger: vec![],
-            deaf: vec![],
             checks_lost: false,
             sent_to: HashMap::new(),
             lost: 0,
@@ -430,8 +428,7 @@ impl World {
                     self.lost += 1;
                     continue;
                 }
-                let lost =
-                    self.deaf.contains(&transmit.to) || self.checks_lost && is_check(&transmit.contents);
+                let lost = self.checks_lost && is_check(&transmit.contents);
                 if !(seat.muted || lost) {
                     seat.client.receive(self.now, transmit.to, &transmit.contents);
                 }
@@ -521,11 +518,6 @@ impl World {
             Some(SessionEvent::IceRestarted { request: RequestId(77), result }) => result,
             other => panic!("no answer to the restart: {other:?}"),
         }
-    }
-
-    /// Nothing that is sent to this address arrives, though what is sent from it does.
-    pub fn deafen(&mut self, address: SocketAddr) {
-        self.deaf.push(address);
     }
 
     /// Our own checks are lost from now on.

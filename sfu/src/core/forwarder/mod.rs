@@ -324,7 +324,7 @@ impl Forwarder {
     fn hand_over(&mut self, now: Instant, slot: usize) {
         for contents in std::mem::take(&mut self.drained.datagrams) {
             let Some(session) = self.sessions.get_mut(slot) else { continue };
-            match session.path.filter(|_| session.may_send(now, contents.len())) {
+            match session.paths.selected().filter(|_| session.paths.may_send(now, contents.len())) {
                 Some((socket, to)) => self.out.transmits.push(Transmit { socket, to, contents }),
                 None => self.withhold(now, slot, contents),
             }
@@ -347,9 +347,9 @@ impl Forwarder {
         }
         session.life = Life::Connected;
         // The client has answered what was sent there and nowhere else.
-        drop(session.proven());
-        if let Some(path) = session.path {
-            session.consented(now, path);
+        drop(session.paths.proven());
+        if let Some(path) = session.paths.selected() {
+            session.paths.consented(now, path);
         }
         let (id, stream, role) = (session.id, session.plan.stream, session.plan.role);
         self.out.events.push_back(SessionEvent::Connected(id));
@@ -401,7 +401,13 @@ impl Forwarder {
             random(&mut bytes);
             u16::from_be_bytes(bytes)
         };
-        Viewer::new((session.created, now), &session.plan, (&keys, crypto), session.path?, first_sequence)
+        Viewer::new(
+            (session.created, now),
+            &session.plan,
+            (&keys, crypto),
+            session.paths.selected()?,
+            first_sequence,
+        )
     }
 
     /// Takes a session out of its stream.
@@ -441,7 +447,7 @@ impl Forwarder {
     /// Frees the slot of a session that was reported as ended.
     fn forget(&mut self, slot: usize) {
         let Some(session) = self.sessions.try_remove(slot) else { return };
-        for address in &session.addresses {
+        for address in session.paths.known() {
             self.addresses.remove(address);
         }
     }
