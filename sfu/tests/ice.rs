@@ -421,6 +421,57 @@ fn old_addresses_are_forgotten_some_time_after_a_restart() {
 }
 
 #[test]
+fn whatever_clients_do_with_addresses_nothing_is_left_behind() {
+    let mut show = Show::start();
+    let thief = show.world.join(0, plan_h264(Role::Viewer, Epoch(0)));
+    show.world.run(Duration::from_secs(1));
+    let clients = [show.publisher, show.viewer, thief];
+    let mut state = 7u64;
+    let mut random = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    for round in 0..600 {
+        let client = clients[random(3) as usize];
+        let address = match random(4) {
+            0 => show.world.client(clients[random(3) as usize]).address(),
+            _ => elsewhere(random(20) as u16),
+        };
+        match random(8) {
+            0 => _ = show.world.restart(client, &fresh_credentials(round)),
+            1 => show.world.client(client).move_to(SocketAddr::from(([10, 0, 8, 8], 1_000 + round as u16))),
+            nominates => {
+                let check = show.world.good_check(client, nominates > 4);
+                show.world.inject_from(client, address, &check);
+            }
+        }
+        if let Some(transaction) = show.world.asked_of(address) {
+            let theirs = show.world.client(client).credentials().pwd;
+            show.world.inject_from(client, address, &stun::success(transaction, address, &theirs));
+        }
+        show.play(1);
+    }
+    let now = show.world.now();
+    show.world.worker(0).shut_down(now); // the core itself asserts that its tables are empty then
+    show.world.run(Duration::from_secs(1));
+    assert!(show.world.worker(0).is_shut_down());
+}
+
+#[test]
+fn a_session_that_has_ended_asks_nobody() {
+    let mut show = Show::start();
+    let (viewer, other) = (show.viewer, elsewhere(6));
+    let check = show.world.good_check(viewer, false);
+    show.world.mute(viewer);
+    show.play(60); // so that the path is silent for long enough soon after the end
+    show.world.inject_from(viewer, other, &check);
+    let session = show.world.session(viewer);
+    show.world.delete(0, session);
+    show.play(200);
+    assert_eq!(show.world.asked_of(other), None);
+}
+
+#[test]
 fn clients_with_the_same_credentials_are_told_apart() {
     let mut show = Show::start();
     let second = show.world.join(0, plan_h264(Role::Viewer, Epoch(0)));

@@ -108,8 +108,10 @@ impl Forwarder {
 
     /// The path has fallen silent, and the client is heard elsewhere: is it there?
     pub(super) fn follow_rival(&mut self, now: Instant, slot: usize) {
-        let rival = self.sessions.get_mut(slot).and_then(|session| session.paths.take_rival(now));
-        if let Some(rival) = rival {
+        let Some(session) = self.sessions.get_mut(slot).filter(|session| session.is_connected()) else {
+            return;
+        };
+        if let Some(rival) = session.paths.take_rival(now) {
             self.begin_check(now, slot, rival, true);
         }
     }
@@ -212,7 +214,8 @@ impl Forwarder {
     /// What may not be sent before the address has proved that it hears us: a long flight of DTLS. It waits for that.
     pub(super) fn withhold(&mut self, now: Instant, slot: usize, contents: Vec<u8>) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        match session.paths.selected().filter(|_| session.paths.withhold(contents)) {
+        let may_wait = !session.is_ending() && session.paths.withhold(contents);
+        match session.paths.selected().filter(|_| may_wait) {
             Some(path) => {
                 let heard = Heard { path, ice_session: session.ice.current(), bytes: 0 };
                 self.begin_check(now, slot, heard, true);

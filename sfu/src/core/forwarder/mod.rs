@@ -450,6 +450,8 @@ impl Forwarder {
         for address in session.paths.known() {
             self.addresses.remove(address);
         }
+        let all_gone = !self.sessions.is_empty() || self.addresses.is_empty() && self.checks.is_empty();
+        debug_assert!(all_gone, "an address or a check was left behind");
     }
 
     /// Tells the other workers that this one starts anew.
