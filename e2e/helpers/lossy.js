@@ -24,6 +24,7 @@ export class LossyPath {
   #ports = {};
   #known = new Set();
   #severed = new Set();
+  #clients = [];
 
   /** Relays to each of the server's media ports; `loss` is a share of 1. */
   static async open(server, loss, seed = 1) {
@@ -44,6 +45,7 @@ export class LossyPath {
   async #relay(port, loses) {
     const front = await this.#bind();
     const clients = new Map();
+    this.#clients.push(clients);
     front.on('message', async (datagram, { address, port: from }) => {
       const client = `${address}:${from}`;
       if (this.#severed.has(client)) return;
@@ -66,6 +68,15 @@ export class LossyPath {
       front.send(datagram, port, address);
     });
     return back;
+  }
+
+  /** As when a NAT forgets its clients: each has a new port from now on, and what is sent to the old one is lost. */
+  async rebind() {
+    for (const clients of this.#clients) {
+      const old = [...clients.values()];
+      clients.clear();
+      for (const socket of old) (await socket).removeAllListeners('message');
+    }
   }
 
   /** Runs in a page before its scripts: answers lead to the relays, and to nothing else. */

@@ -6,15 +6,17 @@ import { until } from './server.js';
 export const TONE_HZ = 660;
 
 /** Opens a page from which `startPublisher` can send the test picture. */
-export async function studioPage(browser, server) {
-  const page = await open(browser, `${server.url}/`);
+export async function studioPage(browser, server, { before } = {}) {
+  const page = await newPage(browser);
+  if (before) await page.evaluateOnNewDocument(before);
+  await page.goto(`${server.url}/`, { waitUntil: 'domcontentloaded' });
   await page.evaluate(`window.makeTestStream = ${makeTestStream}`);
   return page;
 }
 
 /** Opens a page that publishes the test picture and tone; resolves when it is live. */
 export async function publish(browser, server, name, options = {}) {
-  const page = await studioPage(browser, server);
+  const page = await studioPage(browser, server, options);
   await startPublisher(page, name, options);
   return page;
 }

@@ -144,7 +144,10 @@ fn the_old_ice_session_goes_on_while_the_client_does_not_use_the_new_one() {
     let mut show = Show::start();
     let never_used = fresh_credentials(1);
     show.world.restart(show.viewer, &never_used).unwrap();
-    show.play(1_500); // 45 s: consent would have ended twice over
+    show.play(1_500); // 45 s: many checks
+    for reason in [DropReason::UnknownUfrag, DropReason::Rejected] {
+        assert_eq!(show.world.dropped(0, reason), 0, "{reason:?}");
+    }
     show.assert_unbroken();
 }
 
@@ -193,7 +196,7 @@ fn a_viewer_whose_address_changes_is_followed_once_the_new_one_answered() {
     let mut show = Show::start();
     let old = show.world.last_to(show.viewer);
     show.world.client(show.viewer).move_to(elsewhere(1));
-    show.world.deafen(elsewhere(1));
+    show.world.lose_checks();
     show.play(60);
     assert_eq!(show.world.last_to(show.viewer), old, "nominated, but nothing came back from there");
     let mut show = Show::start();
@@ -242,6 +245,16 @@ fn a_forged_nomination_aims_no_stream_at_its_victim() {
     assert!(sent <= 3 * came, "{sent} bytes for {came}");
     assert!(!show.world.to_stranger().iter().any(|transmit| is_media(&transmit.contents)));
     show.assert_unbroken();
+}
+
+#[test]
+fn one_forged_nomination_is_answered_with_three_times_its_length_at_most() {
+    let mut show = Show::start();
+    let nomination = show.world.good_check(show.viewer, true);
+    show.world.inject_from(show.viewer, elsewhere(6), &nomination);
+    show.world.run(Duration::from_secs(60));
+    let sent = show.world.sent_to_stranger();
+    assert!((nomination.len()..=3 * nomination.len()).contains(&sent), "{sent} bytes");
 }
 
 #[test]
@@ -338,6 +351,139 @@ fn reports_alone_are_consent_and_so_is_media() {
     show.world.mute_stun(show.viewer);
     show.world.mute_stun(show.publisher);
     show.play(2_000); // a minute
+    show.assert_unbroken();
+}
+
+#[test]
+fn a_viewer_that_is_heard_from_elsewhere_only_is_sent_nothing_after_thirty_seconds() {
+    let mut show = Show::start();
+    let old = show.world.client(show.viewer).address();
+    show.world.client(show.viewer).move_to(elsewhere(1));
+    show.world.lose_checks();
+    show.play(1_100); // 33 s
+    assert_eq!(show.world.end_of(show.viewer), Some(EndReason::ConsentExpired));
+    let sent = show.world.sent_to(old);
+    show.play(100);
+    assert_eq!(show.world.sent_to(old), sent);
+}
+
+#[test]
+fn a_publisher_that_is_heard_from_elsewhere_only_goes_on_but_is_sent_nothing() {
+    let mut show = Show::start();
+    let old = show.world.client(show.publisher).address();
+    show.world.client(show.publisher).move_to(elsewhere(1));
+    show.world.lose_checks();
+    show.play(1_100);
+    let sent = show.world.sent_to(old);
+    show.play(500);
+    assert_eq!(show.world.sent_to(old), sent);
+    assert!(show.world.dropped(0, DropReason::UnprovenAddress) > 0, "its reports are withheld");
+    show.assert_unbroken();
+}
+
+#[test]
+fn a_silent_path_is_left_for_an_address_that_is_heard_and_answers() {
+    let mut show = Show::start();
+    let (viewer, other) = (show.viewer, elsewhere(6));
+    let check = show.world.good_check(viewer, false); // without nomination, as Firefox checks
+    show.world.inject_from(viewer, other, &check);
+    show.play(200);
+    assert_eq!(show.world.asked_of(other), None, "the path is heard");
+    show.world.mute(viewer);
+    let heard = show.world.heard(viewer);
+    show.world.inject_from(viewer, other, &check);
+    while show.world.now() + FRAME < heard + Duration::from_secs(3) {
+        show.play(1);
+    }
+    assert_eq!(show.world.asked_of(other), None, "not silent for long enough");
+    show.play(3);
+    let theirs = show.world.client(viewer).credentials().pwd;
+    let transaction = show.world.asked_of(other).expect("a check of ours");
+    show.world.inject_from(viewer, other, &stun::success(transaction, other, &theirs));
+    show.play(2);
+    assert!(show.world.to_stranger().iter().any(|transmit| is_media(&transmit.contents)));
+}
+
+#[test]
+fn old_addresses_are_forgotten_some_time_after_a_restart() {
+    let mut show = Show::start();
+    let old = show.world.client(show.publisher).address();
+    show.world.client(show.publisher).move_to(elsewhere(2));
+    show.restart(show.publisher);
+    show.play(100);
+    let dtls = [&[22, 254, 253][..], &[0; 30]].concat();
+    show.world.inject_from(show.publisher, old, &dtls);
+    assert_eq!(show.world.dropped(0, DropReason::UnknownAddress), 0, "what is late is heard");
+    show.play(100);
+    show.world.inject_from(show.publisher, old, &dtls);
+    assert_eq!(show.world.dropped(0, DropReason::UnknownAddress), 1);
+    show.assert_unbroken();
+}
+
+#[test]
+fn whatever_clients_do_with_addresses_nothing_is_left_behind() {
+    let mut show = Show::start();
+    let thief = show.world.join(0, plan_h264(Role::Viewer, Epoch(0)));
+    show.world.run(Duration::from_secs(1));
+    let clients = [show.publisher, show.viewer, thief];
+    let mut state = 7u64;
+    let mut random = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    for round in 0..600 {
+        let client = clients[random(3) as usize];
+        let address = match random(4) {
+            0 => show.world.client(clients[random(3) as usize]).address(),
+            _ => elsewhere(random(20) as u16),
+        };
+        match random(8) {
+            0 => _ = show.world.restart(client, &fresh_credentials(round)),
+            1 => show.world.client(client).move_to(SocketAddr::from(([10, 0, 8, 8], 1_000 + round as u16))),
+            nominates => {
+                let check = show.world.good_check(client, nominates > 4);
+                show.world.inject_from(client, address, &check);
+            }
+        }
+        if let Some(transaction) = show.world.asked_of(address) {
+            let theirs = show.world.client(client).credentials().pwd;
+            show.world.inject_from(client, address, &stun::success(transaction, address, &theirs));
+        }
+        show.play(1);
+    }
+    let now = show.world.now();
+    show.world.worker(0).shut_down(now); // the core itself asserts that its tables are empty then
+    show.world.run(Duration::from_secs(1));
+    assert!(show.world.worker(0).is_shut_down());
+}
+
+#[test]
+fn a_session_that_has_ended_asks_nobody() {
+    let mut show = Show::start();
+    let (viewer, other) = (show.viewer, elsewhere(6));
+    let check = show.world.good_check(viewer, false);
+    show.world.mute(viewer);
+    show.play(60); // so that the path is silent for long enough soon after the end
+    show.world.inject_from(viewer, other, &check);
+    let session = show.world.session(viewer);
+    show.world.delete(0, session);
+    show.play(200);
+    assert_eq!(show.world.asked_of(other), None);
+}
+
+#[test]
+fn clients_with_the_same_credentials_are_told_apart() {
+    let mut show = Show::start();
+    let second = show.world.join(0, plan_h264(Role::Viewer, Epoch(0)));
+    show.world.run(Duration::from_secs(1));
+    let twins = [show.viewer, second];
+    let local = fresh_credentials(1);
+    for client in twins {
+        let remote = show.world.restart(client, &local).unwrap();
+        show.world.client(client).restart_ice(&local, &remote);
+    }
+    show.play(1_200); // longer than consent
+    assert_eq!(twins.map(|client| show.world.end_of(client)), [None, None]);
     show.assert_unbroken();
 }
 

@@ -9,6 +9,17 @@ use std::time::{Duration, Instant};
 /// A socket of ours and a client's address.
 pub type Path = (usize, SocketAddr);
 
+/// A good request of a client: it may be there.
+#[derive(Debug, Clone, Copy)]
+pub struct Heard {
+    /// Where it came from.
+    pub path: Path,
+    /// Whose credentials it bore.
+    pub ice_session: IceSessionNumber,
+    /// How long it was.
+    pub bytes: usize,
+}
+
 /// Between the first two transmissions of a check; doubled from one to the next (RFC 8489 §6.2.1).
 const RTO: Duration = Duration::from_millis(500);
 /// Transmissions of a check (Rc there).

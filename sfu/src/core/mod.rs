@@ -20,6 +20,7 @@ pub mod meters;
 pub mod ntp;
 pub mod outbox;
 pub mod packet;
+pub mod paths;
 pub mod peer;
 pub mod picture_size;
 pub mod plan;

@@ -3,9 +3,9 @@
 use super::dtls::HandshakeError;
 use super::extensions::ExtensionIds;
 use super::ice::LiteAgent;
-use super::ice_check::{AddressCheck, Allowance, Path, Quota};
 use super::identity::Identity;
 use super::layers::Wish;
+use super::paths::Paths;
 use super::peer::{Drained, Peer, rtp_ssrc};
 use super::plan::{Role, SessionPlan};
 use super::publisher::Publisher;
@@ -17,29 +17,10 @@ use str0m_proto::crypto::SrtpProvider;
 
 /// ICE and DTLS must be up within this time after the answer, else the session is freed.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-/// Consent to send ends so long after the last authenticated packet (RFC 7675 §5.1).
-pub const CONSENT_TIMEOUT: Duration = Duration::from_secs(30);
-/// A path that was silent for so long may be left without a nomination: clients check the pair that they use every 5 s or less.
-const PATH_SILENT: Duration = Duration::from_secs(10);
-/// After a restart what is still on its way from the old addresses is taken for so long.
-const OLD_ADDRESSES_TIMEOUT: Duration = Duration::from_secs(5);
 /// What a client sends before it knows that its session has ended is no stranger's for so long.
 const AFTERMATH: Duration = Duration::from_secs(2);
 /// A close that could not drain is dropped after this time.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
-/// Pairs of our socket and a client's address that one session may have at a time: eight interfaces on each side meet in 64
-/// pairs, of which those heard from last are kept.
-pub const ADDRESSES_MAX: usize = 64;
-/// New pairs that a session may bring: so many at once, then one in this time. A NAT rebinds once in minutes.
-const ADDRESSES_AT_ONCE: u64 = 128;
-const ADDRESS_INTERVAL: Duration = Duration::from_secs(10);
-/// Addresses that a session may have checked: so many at once, then one in this time. A client with several interfaces tries
-/// each of them as it connects, and moves between them now and then.
-const CHECKS_AT_ONCE: u64 = 16;
-const CHECK_INTERVAL: Duration = Duration::from_secs(5);
-
-/// Datagrams that wait for the proof that an address hears us: a flight of DTLS.
-const WITHHELD_MAX: usize = 8;
 /// SSRCs that a publisher uses at a time: audio, simulcast layers, their RTX, probes, and those of a restart.
 const SSRCS_MAX: usize = 32;
 
@@ -82,9 +63,8 @@ pub struct Session {
     pub id: SessionId,
     /// Its ICE credentials.
     pub ice: LiteAgent,
-    /// The check of ours that is on its way.
-    pub check: Option<AddressCheck>,
-    checks: Quota,
+    /// Its addresses, and where its media goes.
+    pub paths: Paths,
     /// What it was made from.
     pub plan: SessionPlan,
     /// Its transport.
@@ -97,14 +77,6 @@ pub struct Session {
     pub keys: Option<MasterKeys>,
     /// What was last wrong with the handshake.
     pub handshake_error: Option<HandshakeError>,
-    /// Where it wants its media: the first pair that it nominated, then those that it nominated and that answered a check.
-    pub path: Option<Path>,
-    /// What the first one may be sent until DTLS has proved that it hears us. `None` once proved.
-    pub unproven: Option<Allowance>,
-    withheld: Vec<Vec<u8>>,
-    /// When an authentic packet came from there, and from anywhere.
-    path_heard: Instant,
-    heard: Instant,
     /// SSRCs of which an authentic packet has been seen.
     authentic: Vec<u32>,
     /// Where it is in its life.
@@ -115,13 +87,6 @@ pub struct Session {
     pub wish: Wish,
     /// When the plan arrived.
     pub created: Instant,
-    /// From where requests with good integrity came.
-    pub addresses: Vec<Path>,
-    addresses_brought: Quota,
-    /// Those of the ICE session before the restart, forgotten then.
-    old_addresses: Option<(Instant, Vec<Path>)>,
-    /// The one from which DTLS, RTP or RTCP came last.
-    heard_from: Option<Path>,
     /// The earliest entry of this session in the timer heap.
     pub scheduled: Option<Instant>,
 }
@@ -144,8 +109,7 @@ impl Session {
         Ok(Session {
             id,
             ice,
-            check: None,
-            checks: Quota::new(CHECKS_AT_ONCE, CHECK_INTERVAL),
+            paths: Paths::new(now),
             extensions: plan
                 .sections
                 .iter()
@@ -155,20 +119,11 @@ impl Session {
             peer_rtp: None,
             keys: None,
             handshake_error: None,
-            path: None,
-            unproven: None,
-            withheld: Vec::new(),
-            path_heard: now,
-            heard: now,
             authentic: Vec::new(),
             life: Life::Connecting { until: now + CONNECT_TIMEOUT },
             role,
             wish: Wish::default(),
             created: now,
-            addresses: Vec::new(),
-            addresses_brought: Quota::new(ADDRESSES_AT_ONCE, ADDRESS_INTERVAL),
-            old_addresses: None,
-            heard_from: None,
             scheduled: None,
         })
     }
@@ -200,111 +155,6 @@ impl Session {
         matches!(self.life, Life::Connected)
     }
 
-    fn age(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.created)
-    }
-
-    /// Whether the client may bring another address now.
-    pub fn may_bring_address(&self, now: Instant) -> bool {
-        self.addresses_brought.is_left(self.age(now))
-    }
-
-    /// Adds an address of the client; returns the one that had to make room.
-    pub fn add_address(&mut self, address: Path) -> Option<Path> {
-        let full = self.addresses.len() >= ADDRESSES_MAX;
-        let in_use = [self.heard_from, self.path];
-        let oldest = self.addresses.iter().position(|known| !in_use.contains(&Some(*known)));
-        let evicted = oldest.filter(|_| full).map(|index| self.addresses.remove(index));
-        self.addresses.push(address);
-        self.addresses_brought.take();
-        evicted
-    }
-
-    /// One more check of an address, if it may have one.
-    pub fn take_check(&mut self, now: Instant) -> bool {
-        let left = self.checks.is_left(self.age(now));
-        if left {
-            self.checks.take();
-        }
-        left
-    }
-
-    /// An authentic packet came: consent to send there.
-    pub fn consented(&mut self, now: Instant, from: Path) {
-        self.heard = now;
-        if self.path == Some(from) {
-            self.path_heard = now;
-        }
-    }
-
-    /// DTLS, RTP or RTCP came.
-    pub fn heard_from(&mut self, from: Path) {
-        self.heard_from = Some(from);
-    }
-
-    /// Bytes came from an address, and an answer goes there.
-    pub fn count_unproven(&mut self, from: Path, received: usize, sent: usize) {
-        if self.path == Some(from)
-            && let Some(limit) = &mut self.unproven
-        {
-            limit.received(received);
-            // An answer is shorter than its request.
-            let _ = limit.take(sent);
-        }
-    }
-
-    /// Media goes there from now on: the address has answered, or is the first one.
-    pub fn select(&mut self, now: Instant, path: Path) {
-        self.path = Some(path);
-        self.consented(now, path);
-    }
-
-    /// Whether the address that media goes to has not been heard for so long that another one may take its place.
-    pub fn is_path_silent(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.path_heard) >= PATH_SILENT
-    }
-
-    /// Whether so many bytes may be sent to where media goes: it must have proved that it hears us, and be heard.
-    pub fn may_send(&mut self, now: Instant, bytes: usize) -> bool {
-        now < self.path_heard + CONSENT_TIMEOUT
-            && self.unproven.as_mut().is_none_or(|limit| limit.take(bytes))
-    }
-
-    /// Keeps a datagram for when the path is proven; false if there are too many.
-    pub fn withhold(&mut self, contents: Vec<u8>) -> bool {
-        let fits = self.withheld.len() < WITHHELD_MAX;
-        if fits {
-            self.withheld.push(contents);
-        }
-        fits
-    }
-
-    /// The path hears us; returns what waited for that.
-    pub fn proven(&mut self) -> Vec<Vec<u8>> {
-        self.unproven = None;
-        std::mem::take(&mut self.withheld)
-    }
-
-    /// ICE restarted: all addresses but the path are those of the old ICE session.
-    pub fn retire_addresses(&mut self, now: Instant) {
-        let mut old = self.addresses.clone();
-        old.retain(|address| Some(*address) != self.path);
-        self.old_addresses = Some((now + OLD_ADDRESSES_TIMEOUT, old));
-    }
-
-    /// A check of the current ICE session came from this address.
-    pub fn renew_address(&mut self, address: Path) {
-        if let Some((_, old)) = &mut self.old_addresses {
-            old.retain(|known| *known != address);
-        }
-    }
-
-    /// The addresses to be forgotten now.
-    pub fn expired_addresses(&mut self, now: Instant) -> Vec<Path> {
-        let expired = self.old_addresses.take_if(|(until, _)| now >= *until);
-        expired.map_or_else(Vec::new, |(_, addresses)| addresses)
-    }
-
     /// Whether it has said goodbye, or is past that.
     pub fn is_ending(&self) -> bool {
         matches!(self.life, Life::Closing { .. } | Life::Over { .. })
@@ -320,14 +170,13 @@ impl Session {
         matches!(self.life, Life::Over { until } if now >= until)
     }
 
-    /// When consent to send ends. A viewer's is that of its path alone; a publisher that is heard from anywhere goes on, and is
-    /// sent nothing once its path is silent.
+    /// When consent ends. A viewer's is that of its path alone; a publisher that is heard from anywhere goes on, and is sent
+    /// nothing once its path is silent.
     fn consent_until(&self) -> Instant {
-        let heard = match self.role {
-            RoleState::Publisher(_) => self.heard,
-            RoleState::Viewer => self.path_heard,
-        };
-        heard + CONSENT_TIMEOUT
+        match self.role {
+            RoleState::Publisher(_) => self.paths.heard_until(),
+            RoleState::Viewer => self.paths.consent_until(),
+        }
     }
 
     /// Says goodbye; the session is dropped once its BYE and close_notify have been drained.
@@ -350,9 +199,7 @@ impl Session {
             RoleState::Publisher(publisher) => publisher.deadline(now),
             RoleState::Viewer => None,
         };
-        let check = self.check.as_ref().map(AddressCheck::deadline);
-        let old_addresses = self.old_addresses.as_ref().map(|(until, _)| *until);
-        let others = [role, check, old_addresses].into_iter().flatten();
+        let others = [role, self.paths.deadline()].into_iter().flatten();
         others.fold(self.peer.deadline().min(life), Instant::min)
     }
 

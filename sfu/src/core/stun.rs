@@ -322,4 +322,23 @@ mod tests {
             assert!(!genuine, "bit {bit}");
         }
     }
+
+    #[test]
+    fn no_rubbish_in_a_good_header_does_harm() {
+        let mut state = 1u64;
+        let mut random = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as u8
+        };
+        for round in 0..20_000 {
+            let mut bytes = request(true).write(ID);
+            bytes.truncate(HEADER_BYTES + 4 * (round % 30));
+            let length = bytes.len() - HEADER_BYTES;
+            bytes[2..4].copy_from_slice(&(length as u16).to_be_bytes());
+            let first = HEADER_BYTES + usize::from(random()) % (length + 1);
+            bytes[first..].iter_mut().for_each(|byte| *byte = random() % 40);
+            let genuine = Message::parse(&bytes).is_some_and(|message| message.has_integrity(PASSWORD));
+            assert!(!genuine || first > length - 8, "{bytes:?}");
+        }
+    }
 }

@@ -18,6 +18,7 @@ use sfu::core::srtp::MasterKeys;
 use sfu::core::stun::{Class, Message, Request as StunRequest, TransactionId};
 use sfu::mesh::{MeshPacket, WorkerSet};
 use sfu::stats::{DropReason, WorkerSnapshot};
+use std::collections::HashMap;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
@@ -328,7 +329,8 @@ pub struct World {
     seats: Vec<Seat>,
     events: Vec<SessionEvent>,
     to_stranger: Vec<Transmit>,
-    deaf: Vec<SocketAddr>,
+    checks_lost: bool,
+    sent_to: HashMap<SocketAddr, usize>,
     lost: u32,
     signals_held: bool,
     crossed: Vec<(usize, LayerIndex)>,
@@ -360,7 +362,8 @@ impl World {
             seats: vec![],
             events: vec![],
             to_stranger: vec![],
-            deaf: vec![],
+            checks_lost: false,
+            sent_to: HashMap::new(),
             lost: 0,
             signals_held: false,
             crossed: vec![],
@@ -462,7 +465,7 @@ impl World {
                     || loses_dtls(&mut seat.dtls, &seat.lost_dtls, &datagram)
                 {
                     self.lost += 1;
-                } else if !seat.muted && !(seat.stun_muted && is_stun(&datagram)) {
+                } else if !(seat.muted || seat.stun_muted && is_stun(&datagram)) {
                     seat.heard = self.now;
                     self.workers[seat.worker].handle_datagram(self.now, socket_of(from), from, &datagram);
                 }
@@ -505,6 +508,7 @@ impl World {
         for worker in &mut self.workers {
             for transmit in worker.out.transmits.drain(..) {
                 assert_eq!(transmit.socket, socket_of(transmit.to), "it leaves by the socket it came in on");
+                *self.sent_to.entry(transmit.to).or_default() += 1;
                 let is_there = |seat: &Seat| seat.client.addresses.contains(&transmit.to);
                 // Of two at one address, the later one has it.
                 let seat = self.seats.iter_mut().rev().find(|seat| is_there(seat));
@@ -520,7 +524,10 @@ impl World {
                     || loses_dtls(&mut seat.dtls, &seat.lost_dtls, &transmit.contents)
                 {
                     self.lost += 1;
-                } else if !seat.muted && !self.deaf.contains(&transmit.to) {
+                    continue;
+                }
+                let lost = self.checks_lost && is_check(&transmit.contents);
+                if !(seat.muted || lost) {
                     seat.client.receive(self.now, transmit.to, &transmit.contents);
                 }
             }
@@ -623,9 +630,9 @@ impl World {
         }
     }
 
-    /// Nothing that is sent to this address arrives, though what is sent from it does.
-    pub fn deafen(&mut self, address: SocketAddr) {
-        self.deaf.push(address);
+    /// Our own checks are lost from now on.
+    pub fn lose_checks(&mut self) {
+        self.checks_lost = true;
     }
 
     /// Where the last RTP datagram for this client went.
@@ -641,6 +648,11 @@ impl World {
     /// The client's STUN is lost from now on.
     pub fn mute_stun(&mut self, index: ClientIndex) {
         self.seats[index.0].stun_muted = true;
+    }
+
+    /// How many datagrams were sent to this address of the client.
+    pub fn sent_to(&self, address: SocketAddr) -> usize {
+        self.sent_to.get(&address).copied().unwrap_or_default()
     }
 
     /// Why the client's session ended, if it did.
@@ -710,9 +722,9 @@ impl World {
 
     /// The last check of ours that went to this address of nobody.
     pub fn asked_of(&self, address: SocketAddr) -> Option<TransactionId> {
-        let sent = self.to_stranger.iter().filter(|transmit| transmit.to == address);
-        let messages = sent.filter_map(|transmit| Message::parse(&transmit.contents));
-        messages.filter(|message| message.class == Class::Request).map(|request| request.transaction).last()
+        let sent = self.to_stranger.iter().rev().filter(|transmit| transmit.to == address);
+        let mut messages = sent.filter_map(|transmit| Message::parse(&transmit.contents));
+        messages.find(|message| message.class == Class::Request).map(|request| request.transaction)
     }
 
     /// Bytes that went to addresses of nobody.
@@ -772,6 +784,10 @@ fn is_stun(datagram: &[u8]) -> bool {
 /// Of the media of a layer and of its retransmissions.
 fn layer_ssrcs(layer: usize) -> (u32, u32) {
     (2_000 + 2 * layer as u32, 2_001 + 2 * layer as u32)
+}
+
+fn is_check(datagram: &[u8]) -> bool {
+    Message::parse(datagram).is_some_and(|message| message.class == Class::Request)
 }
 
 fn is_media(datagram: &[u8]) -> bool {

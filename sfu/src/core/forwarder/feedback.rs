@@ -20,8 +20,8 @@ impl Forwarder {
         match viewer.reports.open(datagram, &mut clear) {
             Ok(compound) => {
                 if let Some(session) = self.sessions.get_mut(slot) {
-                    session.heard_from(path);
-                    session.consented(now, path);
+                    session.paths.heard_from(path);
+                    session.paths.consented(now, path);
                 }
                 self.follow_feedback(now, slot, compound);
             }

@@ -4,7 +4,7 @@ use super::Forwarder;
 use crate::control::protocol::{IceCredentials, RequestId, RestartError, SessionId};
 use crate::core::demux;
 use crate::core::ice::IceSessionNumber;
-use crate::core::ice_check::{AddressCheck, Allowance, Path, Step};
+use crate::core::ice_check::{AddressCheck, Heard, Path, Step};
 use crate::core::outbox::{SessionEvent, Transmit};
 use crate::core::plan::{Role, are_ice_credentials};
 use crate::core::session::{Life, Session};
@@ -55,39 +55,53 @@ impl Forwarder {
         path: Path,
         (request, bytes): (&Message<'_>, usize),
     ) {
+        let owner = self.addresses.get(&path).copied();
         let Some(session) = self.sessions.get_mut(slot) else { return };
         if session.is_ending() {
             return; // consent is revoked (RFC 7675 §5.2)
         }
-        let owner = self.addresses.get(&path).copied();
-        let Some(ice) = session.ice.session_of(request) else {
+        let known = owner.is_some() || session.paths.may_bring(now);
+        let Some(ice) = session.ice.session_of(request).filter(|_| known) else {
             return self.meters.dropped(DropReason::Rejected, 1);
         };
-        if owner.is_none() && !session.may_bring_address(now) {
-            return self.meters.dropped(DropReason::Rejected, 1);
-        }
         let (number, contents) = (ice.number, ice.answer(request, path.1));
         let answer_bytes = contents.len();
         self.out.transmits.push(Transmit { socket: path.0, to: path.1, contents });
         if request.ice_controlled {
             return; // it was told to take the control, and will check again
         }
-        session.consented(now, path);
-        session.renew_address(path);
-        let left = session.is_connected() && session.path != Some(path) && session.is_path_silent(now);
-        let is_foreign = owner.is_some_and(|owner| owner != slot && self.is_alive(owner));
-        match (is_foreign, request.use_candidate || left) {
-            (false, nominated) => {
-                self.admit(slot, path);
-                if nominated {
-                    self.nominate(now, slot, path, (number, bytes));
-                }
-            }
+        session.paths.consented(now, path);
+        session.paths.renew(path);
+        let check = Heard { path, ice_session: number, bytes };
+        if owner.is_some_and(|owner| owner != slot && self.is_alive(owner)) {
             // An address is not taken from another session by a request, whose source may be forged.
-            (true, nominated) => self.begin_check(now, slot, path, (number, nominated, bytes)),
+            self.begin_check(now, slot, check, request.use_candidate);
+        } else {
+            self.admit(slot, path);
+            self.follow_request(now, slot, check, request.use_candidate);
         }
         if let Some(session) = self.sessions.get_mut(slot) {
-            session.count_unproven(path, bytes, answer_bytes);
+            session.paths.received(path, bytes);
+            session.paths.answered(path, answer_bytes);
+        }
+    }
+
+    /// What a good request from an address of the session means for where its media goes.
+    fn follow_request(&mut self, now: Instant, slot: usize, heard: Heard, nominated: bool) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let Heard { path, ice_session, .. } = heard;
+        match (nominated, session.paths.selected()) {
+            (false, current) if current == Some(path) => {}
+            (false, Some(_)) if session.is_connected() => session.paths.heard_elsewhere(heard),
+            (false, _) => {}
+            (true, None) => self.select_first(now, slot, path),
+            (true, Some(current)) if current == path => {
+                if session.paths.check.as_ref().is_some_and(|check| check.path != path) {
+                    self.cancel_check(slot);
+                }
+                self.select(now, slot, path, ice_session);
+            }
+            (true, Some(_)) => self.begin_check(now, slot, heard, true),
         }
     }
 
@@ -95,50 +109,37 @@ impl Forwarder {
         self.sessions.get(slot).is_some_and(|session| !session.is_ending())
     }
 
-    /// The client wants its media there.
-    fn nominate(
-        &mut self,
-        now: Instant,
-        slot: usize,
-        path: Path,
-        (number, bytes): (IceSessionNumber, usize),
-    ) {
+    /// The path has fallen silent, and the client is heard elsewhere: is it there?
+    pub(super) fn follow_rival(&mut self, now: Instant, slot: usize) {
+        let Some(session) = self.sessions.get_mut(slot).filter(|session| session.is_connected()) else {
+            return;
+        };
+        if let Some(rival) = session.paths.take_rival(now) {
+            self.begin_check(now, slot, rival, true);
+        }
+    }
+
+    /// The client nominated a pair for the first time.
+    fn select_first(&mut self, now: Instant, slot: usize, path: Path) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        match session.path {
-            // DTLS will prove that this one hears us; until then it is sent little.
-            None => {
-                session.unproven = Some(Allowance::default());
-                self.select(now, slot, path, number);
-            }
-            Some(current) if current == path => {
-                if session.check.as_ref().is_some_and(|check| check.path != path) {
-                    self.cancel_check(slot);
-                }
-                self.select(now, slot, path, number);
-            }
-            Some(_) => self.begin_check(now, slot, path, (number, true, bytes)),
+        session.paths.select_first(now, path);
+        if session.plan.role == Role::Viewer {
+            self.meters.joined(JoinPhase::Ice, now.saturating_duration_since(session.created));
+        }
+        if session.peer.nominated(now, &mut self.drained).is_err() {
+            self.meters.dropped(DropReason::Rejected, 1);
         }
     }
 
     /// Media goes there from now on, and the ICE session is the current one.
     fn select(&mut self, now: Instant, slot: usize, path: Path, number: IceSessionNumber) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        let is_first = session.path.is_none();
-        session.select(now, path);
+        session.paths.select(now, path);
         if let Some(Some(viewer)) = self.viewers.get_mut(slot) {
             viewer.path = path;
         }
         if session.ice.nominated(number) {
-            session.retire_addresses(now);
-        }
-        if !is_first {
-            return;
-        }
-        if session.plan.role == Role::Viewer {
-            self.meters.joined(JoinPhase::Ice, now.saturating_duration_since(session.created));
-        }
-        if session.peer.nominated(now, &mut self.drained).is_err() {
-            self.meters.dropped(DropReason::Rejected, 1);
+            session.paths.retire(now);
         }
     }
 
@@ -149,9 +150,9 @@ impl Forwarder {
             return;
         }
         if let Some(loser) = previous.and_then(|previous| self.sessions.get_mut(previous)) {
-            loser.addresses.retain(|address| *address != path);
+            loser.paths.remove(path);
         }
-        if let Some(evicted) = self.sessions.get_mut(slot).and_then(|session| session.add_address(path)) {
+        if let Some(evicted) = self.sessions.get_mut(slot).and_then(|session| session.paths.add(path)) {
             self.addresses.remove(&evicted);
         }
     }
@@ -159,41 +160,36 @@ impl Forwarder {
     /// Forgets the addresses of the ICE session before the last.
     pub(super) fn forget_addresses(&mut self, now: Instant, slot: usize) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        for path in session.expired_addresses(now) {
-            if session.path != Some(path) && self.addresses.get(&path) == Some(&slot) {
-                session.addresses.retain(|address| *address != path);
+        for path in session.paths.expired(now) {
+            if session.paths.selected() != Some(path) && self.addresses.get(&path) == Some(&slot) {
+                session.paths.remove(path);
                 self.addresses.remove(&path);
             }
         }
     }
 
     /// Asks whether the client hears us at this address, unless it is being asked. One check at a time: the last word counts.
-    fn begin_check(
-        &mut self,
-        now: Instant,
-        slot: usize,
-        path: Path,
-        (number, nominated, bytes): (IceSessionNumber, bool, usize),
-    ) {
+    fn begin_check(&mut self, now: Instant, slot: usize, heard: Heard, nominated: bool) {
+        let Heard { path, ice_session, bytes } = heard;
         let transaction = TransactionId(self.random_bytes());
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        if let Some(check) = &mut session.check
-            && (check.path, check.ice_session) == (path, number)
+        if let Some(check) = &mut session.paths.check
+            && (check.path, check.ice_session) == (path, ice_session)
         {
             check.allowance.received(bytes);
             check.nominated |= nominated;
             return;
         }
-        if !session.take_check(now) {
+        if !session.paths.take_check(now) {
             return self.meters.dropped(DropReason::Rejected, 1);
         }
         self.cancel_check(slot);
-        let mut check = AddressCheck::new(now, path, transaction, number);
+        let mut check = AddressCheck::new(now, path, transaction, ice_session);
         check.allowance.received(bytes);
         check.nominated = nominated;
         self.checks.insert(transaction, slot);
         if let Some(session) = self.sessions.get_mut(slot) {
-            session.check = Some(check);
+            session.paths.check = Some(check);
         }
         self.step_check(now, slot);
     }
@@ -201,7 +197,8 @@ impl Forwarder {
     /// Sends the request of a check, for the first time or again, or gives it up.
     pub(super) fn step_check(&mut self, now: Instant, slot: usize) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        let Session { ice, check: Some(check), path, unproven, .. } = session else { return };
+        let Session { ice, paths, .. } = session;
+        let Some(check) = &mut paths.check else { return };
         match check.step(now) {
             Step::Wait => {}
             Step::Failed => self.cancel_check(slot),
@@ -209,9 +206,8 @@ impl Forwarder {
                 let Some(contents) = ice.check(check.ice_session, check.transaction) else {
                     return self.cancel_check(slot); // another restart came between
                 };
-                let of_path = unproven.as_mut().filter(|_| *path == Some(check.path));
-                if of_path.unwrap_or(&mut check.allowance).take(contents.len()) {
-                    let (socket, to) = check.path;
+                let (socket, to) = check.path;
+                if paths.may_check(contents.len()) {
                     self.out.transmits.push(Transmit { socket, to, contents });
                 }
             }
@@ -221,10 +217,11 @@ impl Forwarder {
     /// What may not be sent before the address has proved that it hears us: a long flight of DTLS. It waits for that.
     pub(super) fn withhold(&mut self, now: Instant, slot: usize, contents: Vec<u8>) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        match session.path.filter(|_| session.unproven.is_some() && session.withhold(contents)) {
+        let may_wait = !session.is_ending() && session.paths.withhold(contents);
+        match session.paths.selected().filter(|_| may_wait) {
             Some(path) => {
-                let number = session.ice.current();
-                self.begin_check(now, slot, path, (number, true, 0));
+                let heard = Heard { path, ice_session: session.ice.current(), bytes: 0 };
+                self.begin_check(now, slot, heard, true);
             }
             None => self.meters.dropped(DropReason::UnprovenAddress, 1),
         }
@@ -232,7 +229,7 @@ impl Forwarder {
 
     /// Forgets the check that is on its way.
     pub(super) fn cancel_check(&mut self, slot: usize) {
-        let check = self.sessions.get_mut(slot).and_then(|session| session.check.take());
+        let check = self.sessions.get_mut(slot).and_then(|session| session.paths.check.take());
         if let Some(check) = check {
             self.checks.remove(&check.transaction);
         }
@@ -240,7 +237,8 @@ impl Forwarder {
 
     /// A client answers a check of ours.
     fn handle_response(&mut self, now: Instant, slot: usize, path: Path, response: &Message<'_>) {
-        let Some(Session { ice, check: Some(check), .. }) = self.sessions.get(slot) else { return };
+        let Some(Session { ice, paths, .. }) = self.sessions.get(slot) else { return };
+        let Some(check) = &paths.check else { return };
         let proven = response.class == Class::Success
             && check.path == path
             && ice.session(check.ice_session).is_some_and(|session| session.is_answered_by(response));
@@ -251,15 +249,18 @@ impl Forwarder {
         self.cancel_check(slot);
         self.admit(slot, path);
         if let Some(session) = self.sessions.get_mut(slot) {
-            session.consented(now, path);
+            session.paths.consented(now, path);
         }
-        if !nominated {
-            return;
+        match self.sessions.get_mut(slot) {
+            Some(session) if nominated && session.paths.selected().is_none() => {
+                self.select_first(now, slot, path);
+            }
+            Some(_) if nominated => self.select(now, slot, path, number),
+            _ => return,
         }
         if let Some(session) = self.sessions.get_mut(slot) {
-            self.drained.datagrams.append(&mut session.proven());
+            self.drained.datagrams.append(&mut session.paths.proven());
         }
-        self.select(now, slot, path, number);
     }
 
     /// Restarts a session's ICE and answers with [`SessionEvent::IceRestarted`].

@@ -47,17 +47,13 @@ impl Forwarder {
             }
             _ => {}
         }
-        if session.path == Some(path)
-            && let Some(limit) = &mut session.unproven
-        {
-            limit.received(datagram.len());
-        }
+        session.paths.received(path, datagram.len());
         match session.peer.receive(now, datagram, &mut self.drained) {
-            Ok(()) => session.heard_from(path),
+            Ok(()) => session.paths.heard_from(path),
             Err(_) => self.meters.dropped(DropReason::Rejected, 1),
         }
         if self.drained.events.iter().any(|event| matches!(event, Event::RtpPacket(_))) {
-            session.consented(now, path);
+            session.paths.consented(now, path);
         }
     }
 

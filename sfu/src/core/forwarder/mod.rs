@@ -214,7 +214,13 @@ impl Forwarder {
     pub fn shut_down(&mut self, now: Instant) {
         self.closing = true;
         let slots: Vec<usize> = self.sessions.iter().map(|(slot, _)| slot).collect();
-        slots.into_iter().for_each(|slot| self.close(now, slot, EndReason::Shutdown));
+        for slot in slots {
+            if self.sessions.get(slot).is_some_and(|session| matches!(session.life, Life::Over { .. })) {
+                self.forget(slot);
+            } else {
+                self.close(now, slot, EndReason::Shutdown);
+            }
+        }
     }
 
     /// Whether [`Forwarder::shut_down`] has finished.
@@ -257,6 +263,7 @@ impl Forwarder {
     }
 
     fn expire(&mut self, now: Instant, slot: usize) {
+        self.follow_rival(now, slot);
         self.step_check(now, slot);
         self.forget_addresses(now, slot);
         let Some(session) = self.sessions.get_mut(slot) else { return };
@@ -349,7 +356,7 @@ impl Forwarder {
     fn hand_over(&mut self, now: Instant, slot: usize) {
         for contents in std::mem::take(&mut self.drained.datagrams) {
             let Some(session) = self.sessions.get_mut(slot) else { continue };
-            match session.path.filter(|_| session.may_send(now, contents.len())) {
+            match session.paths.selected().filter(|_| session.paths.may_send(now, contents.len())) {
                 Some((socket, to)) => self.out.transmits.push(Transmit { socket, to, contents }),
                 None => self.withhold(now, slot, contents),
             }
@@ -372,9 +379,9 @@ impl Forwarder {
         }
         session.life = Life::Connected;
         // The client has answered what was sent there and nowhere else.
-        drop(session.proven());
-        if let Some(path) = session.path {
-            session.consented(now, path);
+        drop(session.paths.proven());
+        if let Some(path) = session.paths.selected() {
+            session.paths.consented(now, path);
         }
         let (id, stream, role) = (session.id, session.plan.stream, session.plan.role);
         self.out.events.push_back(SessionEvent::Connected(id));
@@ -426,7 +433,13 @@ impl Forwarder {
             random(&mut bytes);
             u16::from_be_bytes(bytes)
         };
-        Viewer::new((session.created, now), &session.plan, (&keys, crypto), session.path?, first_sequence)
+        Viewer::new(
+            (session.created, now),
+            &session.plan,
+            (&keys, crypto),
+            session.paths.selected()?,
+            first_sequence,
+        )
     }
 
     /// Takes a session out of its stream.
@@ -469,12 +482,14 @@ impl Forwarder {
     /// Frees the slot of a session that was reported as ended.
     fn forget(&mut self, slot: usize) {
         let Some(session) = self.sessions.try_remove(slot) else { return };
-        for address in &session.addresses {
+        for address in session.paths.known() {
             self.addresses.remove(address);
         }
         if let Some(chosen) = &session.plan.local {
             self.chosen.remove(chosen.ufrag.as_bytes());
         }
+        let all_gone = !self.sessions.is_empty() || self.addresses.is_empty() && self.checks.is_empty();
+        debug_assert!(all_gone, "an address or a check was left behind");
     }
 
     /// Tells the other workers that this one starts anew.
