@@ -210,6 +210,25 @@ fn a_restart_whose_client_left_still_counts() {
 }
 
 #[test]
+fn a_body_that_came_slowly_is_judged_by_what_is_true_at_its_end() {
+    let world = World::start("slow", &["--strict-etag"]);
+    let (head, rest) = NEWER.split_at(5);
+    let request = format!(
+        "PATCH {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {}\r\nIf-Match: {}\r\nContent-Length: {}\r\n\r\n{head}",
+        world.session,
+        FRAGMENT.1,
+        world.etag,
+        NEWER.len()
+    );
+    let mut slow = world.server.connect();
+    slow.write_all(request.as_bytes()).unwrap();
+    world.restart(NEW);
+    slow.write_all(rest.as_bytes()).unwrap();
+    Response::read(slow).problem(412);
+    assert_eq!(world.server.media.restarted().len(), 1);
+}
+
+#[test]
 fn a_restart_is_remembered_by_media_for_the_next_signaling_process() {
     let world = World::start("reconnect", &[]);
     let etag = world.restart(NEW);

@@ -331,6 +331,26 @@ mod tests {
     }
 
     #[test]
+    fn damaged_fragments_are_read_or_refused_and_never_more_than_they_were() {
+        let whole =
+            [CREDENTIALS, MEDIA, "a=candidate:1 1 udp 1 10.0.0.1 9 typ host\r\n", "a=end-of-candidates\r\n"]
+                .concat();
+        let damages = ["", "\0", "=", " ", ":", "\r\n", "9", "\u{e4}", "a=candidate:"];
+        for at in 0..=whole.len() {
+            let (head, tail) = whole.split_at(at);
+            for damage in damages {
+                for text in
+                    [format!("{head}{damage}"), format!("{head}{damage}{tail}"), format!("{damage}{tail}")]
+                {
+                    let Ok(fragment) = Fragment::parse(&text) else { continue };
+                    assert!(fragment.candidates <= text.matches("a=candidate:").count(), "{text:?}");
+                    assert!(fragment.ufrag.is_none_or(|ufrag| text.contains(&ufrag)), "{text:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn two_ice_sessions_in_one_fragment_are_refused() {
         assert_eq!(
             parse(&[CREDENTIALS, MEDIA, "a=ice-ufrag:other\r\n"]),

@@ -11,7 +11,7 @@ use super::problem::Problem;
 use super::{App, Peer, Response, empty};
 use crate::candidates;
 use crate::media::RestartFailure;
-use crate::registry::{IceGeneration, RestartRefusal, Session};
+use crate::registry::{IceGeneration, RestartRefusal, Session, UrlId};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, ETAG, HeaderValue};
 use hyper::{Request, StatusCode};
@@ -48,7 +48,7 @@ enum Refused {
 pub async fn patch(
     app: &App,
     peer: Peer,
-    session: &Session,
+    url: UrlId,
     request: Request<Incoming>,
 ) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
@@ -58,10 +58,16 @@ pub async fn patch(
         return Err(problem.with(ACCEPT_PATCH, HeaderValue::from_static(FRAGMENT)));
     }
     let fragment = Fragment::parse(&read_text(body, app.config.limits).await?)?;
+    // While a slow body came, ICE may have restarted.
+    let session = app.media.registry().session(url).cloned().ok_or(RestartRefusal::NoSession)?;
     let condition = Condition::of(&head.headers, &session.blob.etag());
-    match asked(&fragment, session, condition, app.config.strict_etag)? {
-        Asked::Trickle => Ok(empty(StatusCode::NO_CONTENT)),
-        Asked::Restart(remote) => restart(app, peer, session, remote).await,
+    match asked(&fragment, &session, condition, app.config.strict_etag)? {
+        Asked::Trickle => {
+            let Fragment { candidates, end_of_candidates, .. } = fragment;
+            tracing::debug!(candidates, end_of_candidates, "read a client's candidates");
+            Ok(empty(StatusCode::NO_CONTENT))
+        }
+        Asked::Restart(remote) => restart(app, peer, &session, remote).await,
     }
 }
 

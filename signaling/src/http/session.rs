@@ -45,7 +45,7 @@ async fn answer(
     let session = session.ok_or_else(|| unknown(app))?;
     match *request.method() {
         Method::DELETE => delete(app, session.blob.url),
-        Method::PATCH => patch(app, peer, &session, request).await,
+        Method::PATCH => patch(app, peer, session.blob.url, request).await,
         _ => Ok(empty(StatusCode::NO_CONTENT)),
     }
 }
