@@ -413,8 +413,9 @@ export class Viewer extends Session {
   active = null;
   /** The publisher's simulcast layers `{rid, bitrate, width, height}`, the largest first; empty if there are none to choose from. */
   layers = [];
+  /** What `selectLayer` chose, or null for the choice of the server. */
+  choice = null;
   #layerUrl = null;
-  #choice = null;
 
   /**
    * @param {object} options
@@ -434,7 +435,7 @@ export class Viewer extends Session {
    * nothing to leave it to the server. Holds for later sessions too. Throws a Problem if the server refuses.
    */
   async selectLayer(choice = null) {
-    this.#choice = choice;
+    this.choice = choice;
     if (!this.#layerUrl) return;
     const body = JSON.stringify(choice ?? {});
     await request(this.#layerUrl, this.token, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body });
@@ -443,7 +444,7 @@ export class Viewer extends Session {
   _joined(response, signal) {
     const { layer = null, 'server-sent-events': events } = extensions(response);
     this.#layerUrl = layer;
-    if (this.#choice) this.selectLayer(this.#choice).catch(() => {}); // the layers may be others now
+    if (this.choice) this.selectLayer(this.choice).catch(() => {}); // the layers may be others now
     if (events) this.#subscribe(events, signal).catch(() => {}); // the picture comes without
     signal.addEventListener('abort', () => this.#forget());
   }
