@@ -100,7 +100,8 @@ function restartFragment(sdp) {
 function restarted(answer, reply) {
   const credentials = ['ice-ufrag', 'ice-pwd'].map((key) => [key, reply.match(new RegExp(`^a=${key}:(.*)$`, 'm'))[1]]);
   const candidates = [...reply.matchAll(/^a=candidate:.*$/gm)].map(([line]) => `${line}\r\n`);
-  const renewed = credentials.reduce((sdp, [key, value]) => sdp.replace(new RegExp(`^a=${key}:.*$`, 'gm'), `a=${key}:${value}`), answer);
+  const renew = (sdp, [key, value]) => sdp.replace(new RegExp(`^a=${key}:.*$`, 'gm'), `a=${key}:${value}`);
+  const renewed = credentials.reduce(renew, answer);
   const [session, first, ...others] = renewed.split(/^(?=m=)/m);
   return [session, first, ...candidates.filter((line) => !answer.includes(line)), ...others].join('');
 }
