@@ -104,6 +104,26 @@ test('over https, where event streams share one connection, all of them listen',
   await until(async () => (await eventStreams(secure)) === 0, 'a closed page listens no more');
 });
 
+test('a viewer is sent away before the server ends, and is back as soon as the server is', async (t) => {
+  const mortal = await Server.start();
+  t.after(() => mortal.stop());
+  const page = await open(audience, `${mortal.url}/`);
+  await page.evaluate(async () => {
+    const { Viewer } = await import('/client/uringcast.js');
+    window.viewer = new Viewer({ url: '/mortal/whep' });
+    viewer.addEventListener('reconnect', ({ detail }) => (window.sentTo = detail));
+    viewer.start();
+  });
+  const isThere = () => page.evaluate(() => viewer.state === 'waiting' && viewer.viewers === 1);
+  await until(isThere, 'the viewer is there');
+  await mortal.stop();
+  assert.deepEqual(await page.evaluate(() => window.sentTo), { url: `${mortal.url}/mortal/whep` });
+  await mortal.launch();
+  await until(isThere, 'the viewer is back', 20_000);
+  assert.deepEqual(page.problems, []);
+  await page.close();
+});
+
 // whip-whep hands every event on from `onmessage`, which named events do not reach. Its `eventSource` has them all.
 test('whip-whep opens the event stream, and listeners on it hear of publisher and viewers', async () => {
   const library = await readFile(new URL('node_modules/whip-whep/whep.js', import.meta.url), 'utf8');

@@ -100,7 +100,8 @@ function restartFragment(sdp) {
 function restarted(answer, reply) {
   const credentials = ['ice-ufrag', 'ice-pwd'].map((key) => [key, reply.match(new RegExp(`^a=${key}:(.*)$`, 'm'))[1]]);
   const candidates = [...reply.matchAll(/^a=candidate:.*$/gm)].map(([line]) => `${line}\r\n`);
-  const renewed = credentials.reduce((sdp, [key, value]) => sdp.replace(new RegExp(`^a=${key}:.*$`, 'gm'), `a=${key}:${value}`), answer);
+  const renew = (sdp, [key, value]) => sdp.replace(new RegExp(`^a=${key}:.*$`, 'gm'), `a=${key}:${value}`);
+  const renewed = credentials.reduce(renew, answer);
   const [session, first, ...others] = renewed.split(/^(?=m=)/m);
   return [session, first, ...candidates.filter((line) => !answer.includes(line)), ...others].join('');
 }
@@ -413,8 +414,9 @@ export class Viewer extends Session {
   active = null;
   /** The publisher's simulcast layers `{rid, bitrate, width, height}`, the largest first; empty if there are none to choose from. */
   layers = [];
+  /** What `selectLayer` chose, or null for the choice of the server. */
+  choice = null;
   #layerUrl = null;
-  #choice = null;
 
   /**
    * @param {object} options
@@ -434,7 +436,7 @@ export class Viewer extends Session {
    * nothing to leave it to the server. Holds for later sessions too. Throws a Problem if the server refuses.
    */
   async selectLayer(choice = null) {
-    this.#choice = choice;
+    this.choice = choice;
     if (!this.#layerUrl) return;
     const body = JSON.stringify(choice ?? {});
     await request(this.#layerUrl, this.token, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body });
@@ -443,7 +445,7 @@ export class Viewer extends Session {
   _joined(response, signal) {
     const { layer = null, 'server-sent-events': events } = extensions(response);
     this.#layerUrl = layer;
-    if (this.#choice) this.selectLayer(this.#choice).catch(() => {}); // the layers may be others now
+    if (this.choice) this.selectLayer(this.choice).catch(() => {}); // the layers may be others now
     if (events) this.#subscribe(events, signal).catch(() => {}); // the picture comes without
     signal.addEventListener('abort', () => this.#forget());
   }

@@ -159,6 +159,9 @@ async fn tell(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::{Counts, StreamName};
+    use crate::shutdown::{self, Stop};
+    use tokio::sync::watch;
 
     fn narrator(wanted: EventSet, comes_back: bool) -> Narrator {
         let version = 0;
@@ -216,6 +219,74 @@ mod tests {
     fn sizes_that_are_not_known_are_left_out() {
         let unknown = Layer { rid: "0".into(), bitrate_bps: 7, width: 0, height: 0 };
         assert_eq!(layer(&unknown), json!({ "rid": "0", "bitrate": 7 }));
+    }
+
+    /// A reader with room for one text, and what it hears from.
+    struct Reader {
+        told: watch::Sender<Scene>,
+        turn: watch::Sender<u64>,
+        stop: Stop,
+        parts: mpsc::Receiver<Bytes>,
+        metrics: Arc<Metrics>,
+    }
+
+    impl Reader {
+        fn start() -> Reader {
+            let (told, turn) = (watch::Sender::new(Scene::default()), watch::Sender::new(0));
+            let (stop, leaving) = shutdown::channel();
+            let (sender, parts) = mpsc::channel(1);
+            let metrics = Arc::new(Metrics::new().expect("metrics"));
+            let listening = Listening {
+                name: StreamName::parse("demo").expect("name"),
+                video_line: None,
+                scene: Scene::default(),
+                changes: told.subscribe(),
+                turn: turn.subscribe(),
+            };
+            let narrator = Narrator::new(EventSet::ALL, &listening, false);
+            let farewell = narrator.farewell(None);
+            tokio::spawn(narrate(narrator, listening, sender, leaving, farewell, metrics.clone()));
+            Reader { told, turn, stop, parts, metrics }
+        }
+
+        async fn read(&mut self) -> Option<String> {
+            self.parts.recv().await.map(|bytes| String::from_utf8(bytes.into()).expect("text"))
+        }
+    }
+
+    #[tokio::test]
+    async fn who_reads_late_is_told_how_things_are_now() {
+        let mut reader = Reader::start();
+        for version in 1..=5 {
+            tokio::task::yield_now().await;
+            reader.told.send_replace(Scene { viewers: 10, version, ..Scene::default() });
+        }
+        let first = reader.read().await.expect("how things were");
+        assert_eq!(first, format!("{PRELUDE}event: viewercount\ndata: {{\"viewercount\":0}}\n\n"));
+        let second = reader.read().await.expect("how things are");
+        assert_eq!(second, "event: viewercount\ndata: {\"viewercount\":10}\n\n");
+        let text = reader.metrics.render(Counts::default(), true).expect("text");
+        assert!(String::from_utf8_lossy(&text).contains("uringcast_events_skipped_total 4\n"));
+        drop(reader.turn);
+        assert_eq!(reader.parts.recv().await, None, "its turn is over");
+    }
+
+    #[tokio::test]
+    async fn the_last_word_of_a_server_that_goes_is_to_come_again() {
+        let mut reader = Reader::start();
+        reader.read().await.expect("how things are");
+        reader.stop.stop();
+        assert_eq!(reader.parts.recv().await.as_deref(), Some(&b"event: reconnect\ndata: {}\n\n"[..]));
+        assert_eq!(reader.parts.recv().await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_on_which_nothing_happens_is_kept_alive() {
+        let mut reader = Reader::start();
+        reader.read().await.expect("how things are");
+        for _ in 0..3 {
+            assert_eq!(reader.read().await.as_deref(), Some(KEEP_ALIVE));
+        }
     }
 
     #[test]

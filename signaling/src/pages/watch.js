@@ -29,6 +29,7 @@ viewer.addEventListener('change', async () => {
   stage.dataset.state = viewer.state;
   state.textContent = inWords(viewer);
   again.hidden = viewer.state !== 'failed';
+  showLayers();
   if (viewer.state === 'failed' && viewer.error.status === 401) {
     viewer.token = await askToken(viewer.error.detail);
     if (viewer.token) viewer.start();
@@ -45,9 +46,8 @@ function showLayers() {
   const wanted = ['', ...viewer.layers.map(({ rid }) => rid)];
   layer.hidden = viewer.layers.length < 2;
   if (wanted.join() !== [...layer.options].map(({ value }) => value).join()) {
-    const before = layer.value;
     layer.replaceChildren(...wanted.map((rid) => new Option('Automatic', rid)));
-    layer.value = wanted.includes(before) ? before : '';
+    layer.value = wanted.includes(viewer.choice?.rid) ? viewer.choice.rid : '';
   }
   viewer.layers.forEach((each, index) => (layer.options[index + 1].textContent = layerInWords(each)));
 }

@@ -13,8 +13,8 @@ use tokio::sync::watch;
 
 /// Event streams of one session. A player needs one; a page that was loaded anew may leave one behind.
 const STREAMS_PER_SESSION_MAX: usize = 4;
-/// With so many viewers more, the numbers are told one round later: all streams together cost some thousand small writes a
-/// second at most for every two seconds' round.
+/// With so many viewers more a stream's numbers are told one round later. A round is two seconds, so that a stream costs a thousand
+/// small writes a second at most.
 const VIEWERS_PER_ROUND: usize = 2000;
 
 /// A kind of event.
