@@ -2,11 +2,10 @@
 //!
 //! An offer does not name the kind of key, and a handshake cannot change hands, so signaling says in
 //! [`PeerCertificate`](super::plan::PeerCertificate) which one a session gets. str0m drives both through the same traits;
-//! [`Watched`] copies what passes that str0m does not hand out: the SRTP keys, and why a handshake failed.
+//! what str0m does not hand out is copied as it passes here: the SRTP keys, and why a handshake failed.
 
 pub mod any;
 pub mod ecdsa;
-mod records;
 
 use super::srtp::MasterKeys;
 use std::cell::RefCell;
