@@ -71,7 +71,7 @@ fn log_receipt() -> impl FnMut() {
 }
 
 fn rewrite() -> impl FnMut() -> bool {
-    let (packet, now) = (inputs::packet(), Instant::now());
+    let packet = inputs::packet();
     let (mut rewriter, mut sequence) = (RtpRewriter::new(1), 0);
     rewriter.switch(&packet.header, &packet.header, None);
     move || {

@@ -7,6 +7,7 @@ pub mod codec;
 pub mod demux;
 pub mod egress;
 pub mod extensions;
+pub mod following;
 pub mod forwarder;
 pub mod header;
 pub mod identity;
