@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod plans;
+mod simulcast;
 mod world;
 
 use plans::{plan_h264, plan_simulcast};
@@ -10,136 +11,11 @@ use sfu::core::layers::LayerIndex;
 use sfu::core::outbox::SessionEvent;
 use sfu::core::plan::{Epoch, Role, SessionPlan};
 use sfu::stats::DropReason;
+use simulcast::{Encoder, FRAME, RIDS, order, picture, seen};
 use std::time::Duration;
-use str0m::media::Rid;
 use world::{ClientIndex, World};
 
-const FRAME: Duration = Duration::from_micros(33_333);
-const RIDS: [&str; 3] = ["q", "h", "f"];
-/// Sequence parameter sets of 320x180, 640x360 and 1280x720.
-const SPS: [&[u8]; 3] = [
-    &[0x67, 0x42, 0xc0, 0x1f, 0xf4, 0x0a, 0x0c, 0xfc, 0xe8],
-    &[0x67, 0x42, 0xc0, 0x1f, 0xf4, 0x05, 0x01, 0x7f, 0xca, 0x80],
-    &[0x67, 0x42, 0xc0, 0x1f, 0xf4, 0x02, 0x80, 0x2d, 0xc8],
-];
-
-/// One frame of a layer: parameter sets and an IDR picture in one packet, or a slice. Larger layers have larger frames.
-fn picture(layer: usize, frame: u64, is_keyframe: bool) -> Vec<u8> {
-    let name = [layer as u8, (frame >> 8) as u8, frame as u8];
-    let filling = vec![0xaa; 200 << layer];
-    if !is_keyframe {
-        return [&[0x41, 0x9a], &name[..], &filling].concat();
-    }
-    let idr = [&[0x65, 0x88], &name[..], &filling].concat();
-    let sized = |nal: &[u8]| [&(nal.len() as u16).to_be_bytes()[..], nal].concat();
-    [&[0x78][..], &sized(SPS[layer]), &sized(&idr)].concat()
-}
-
-/// What a viewer received: layer, frame, and whether a decoder can begin there.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Seen {
-    layer: usize,
-    frame: u64,
-    is_keyframe: bool,
-    sequence: u64,
-    timestamp: u32,
-}
-
-/// What it received in the order of sequence numbers; checks that a decoder can follow.
-fn seen(world: &mut World, viewer: ClientIndex) -> Vec<Seen> {
-    let mut all: Vec<Seen> = world
-        .client(viewer)
-        .received()
-        .iter()
-        .map(|packet| {
-            let is_keyframe = packet.payload[0] == 0x78;
-            let name = if is_keyframe { 1 + 2 + usize::from(packet.payload[2]) + 2 + 2 } else { 2 };
-            let [layer, high, low] = packet.payload[name..name + 3] else { panic!() };
-            Seen {
-                layer: layer.into(),
-                frame: u64::from(high) << 8 | u64::from(low),
-                is_keyframe,
-                sequence: *packet.seq_no,
-                timestamp: packet.header.timestamp,
-            }
-        })
-        .collect();
-    all.sort_unstable_by_key(|seen| seen.sequence);
-    all.dedup_by_key(|seen| seen.sequence);
-    assert!(all.first().is_none_or(|first| first.is_keyframe));
-    for pair in all.windows(2) {
-        let [before, after] = pair else { panic!() };
-        assert_eq!(after.sequence, before.sequence + 1, "no number is left out: {pair:?}");
-        assert!(
-            after.layer == before.layer || after.is_keyframe,
-            "a layer begins with a key frame: {pair:?}"
-        );
-        let step = after.timestamp.wrapping_sub(before.timestamp);
-        assert!((1..90_000 * 3).contains(&step), "time goes on: {pair:?}");
-    }
-    all
-}
-
-/// The layers in the order in which they were seen.
-fn order(seen: &[Seen]) -> Vec<usize> {
-    let mut layers: Vec<usize> = seen.iter().map(|seen| seen.layer).collect();
-    layers.dedup();
-    layers
-}
-
-/// A publisher's encoder.
-struct Encoder {
-    publisher: ClientIndex,
-    frame: u64,
-    layers: Vec<usize>,
-    /// Packets sent of each layer.
-    sent: [u64; 3],
-    /// It answers key-frame requests.
-    listens: bool,
-    /// Frames from one key frame to the next; 0 = only the first and what is asked for.
-    interval: u64,
-    /// Layers whose next frame is a key frame.
-    due: Vec<usize>,
-    /// The rids of which key frames were asked for.
-    asked: Vec<Rid>,
-}
-
-impl Encoder {
-    fn new(publisher: ClientIndex) -> Encoder {
-        let layers = vec![0, 1, 2];
-        Encoder {
-            publisher,
-            frame: 0,
-            due: layers.clone(),
-            layers,
-            sent: [0; 3],
-            listens: true,
-            interval: 0,
-            asked: vec![],
-        }
-    }
-
-    fn publish(&mut self, world: &mut World, frames: u64) {
-        for _ in 0..frames {
-            for rid in world.client(self.publisher).take_requested_rids().into_iter().flatten() {
-                self.asked.push(rid);
-                let layer = RIDS.iter().position(|known| Rid::from(*known) == rid).unwrap();
-                self.due.extend(Some(layer).filter(|_| self.listens));
-            }
-            for &layer in &self.layers {
-                let natural = self.interval > 0 && self.frame.is_multiple_of(self.interval);
-                let payload = picture(layer, self.frame, natural || self.due.contains(&layer));
-                world.client(self.publisher).send_layer(layer, self.sent[layer], self.frame, &payload);
-                self.sent[layer] += 1;
-            }
-            self.due.retain(|layer| !self.layers.contains(layer));
-            self.frame += 1;
-            world.run(FRAME);
-        }
-    }
-}
-
-fn simulcast(world: &mut World, worker: usize) -> Encoder {
+fn publisher(world: &mut World, worker: usize) -> Encoder {
     let publisher = world.join(worker, plan_simulcast(Epoch(1), &RIDS));
     world.run(Duration::from_secs(1));
     Encoder::new(publisher)
@@ -164,7 +40,7 @@ fn reports(world: &World) -> Vec<Vec<Layer>> {
 #[test]
 fn a_viewer_without_a_wish_is_sent_the_largest_layer_alone_and_signaling_hears_of_all() {
     let mut world = World::new(1);
-    let mut encoder = simulcast(&mut world, 0);
+    let mut encoder = publisher(&mut world, 0);
     encoder.publish(&mut world, 15);
     let late = world.join(0, viewer());
     encoder.publish(&mut world, 90);
@@ -182,7 +58,7 @@ fn a_viewer_without_a_wish_is_sent_the_largest_layer_alone_and_signaling_hears_o
 #[test]
 fn a_viewer_goes_to_the_layer_that_it_wants_at_its_next_key_frame_and_not_before() {
     let mut world = World::new(1);
-    let mut encoder = simulcast(&mut world, 0);
+    let mut encoder = publisher(&mut world, 0);
     let watcher = world.join(0, viewer());
     let other = world.join(0, viewer());
     world.run(Duration::from_secs(1));
@@ -218,7 +94,7 @@ fn a_viewer_goes_to_the_layer_that_it_wants_at_its_next_key_frame_and_not_before
 #[test]
 fn a_wish_from_before_the_connection_holds() {
     let mut world = World::new(1);
-    let mut encoder = simulcast(&mut world, 0);
+    let mut encoder = publisher(&mut world, 0);
     encoder.publish(&mut world, 10);
     let early = world.join(0, viewer());
     world.select_layer(early, rid("q"));
@@ -229,7 +105,7 @@ fn a_wish_from_before_the_connection_holds() {
 #[test]
 fn a_layer_that_vanishes_is_replaced_by_the_next_lower_one_until_it_comes_back() {
     let mut world = World::new(1);
-    let mut encoder = simulcast(&mut world, 0);
+    let mut encoder = publisher(&mut world, 0);
     let (automatic, named) = (world.join(0, viewer()), world.join(0, viewer()));
     world.select_layer(named, rid("f"));
     world.run(Duration::from_secs(1));
@@ -255,7 +131,7 @@ fn a_layer_that_vanishes_is_replaced_by_the_next_lower_one_until_it_comes_back()
 #[test]
 fn an_encoder_that_ignores_requests_is_waited_for_and_then_its_last_key_frame_is_good_enough() {
     let mut world = World::new(1);
-    let mut encoder = simulcast(&mut world, 0);
+    let mut encoder = publisher(&mut world, 0);
     (encoder.listens, encoder.interval) = (false, 60);
     let viewer = world.join(0, viewer());
     world.run(Duration::from_secs(1));
@@ -281,7 +157,7 @@ fn an_encoder_that_ignores_requests_is_waited_for_and_then_its_last_key_frame_is
 fn what_is_lost_around_a_switch_comes_again_from_the_layer_it_belongs_to() {
     for has_rtx in [true, false] {
         let mut world = World::new(1);
-        let mut encoder = simulcast(&mut world, 0);
+        let mut encoder = publisher(&mut world, 0);
         let mut plan = viewer();
         if !has_rtx {
             plan.sections[0].payloads[0].rtx = None;
@@ -312,7 +188,7 @@ fn what_is_lost_around_a_switch_comes_again_from_the_layer_it_belongs_to() {
 #[test]
 fn what_a_publisher_loses_of_a_layer_is_asked_for_again() {
     let mut world = World::new(1);
-    let mut encoder = simulcast(&mut world, 0);
+    let mut encoder = publisher(&mut world, 0);
     let viewer = world.join(0, viewer());
     world.run(Duration::from_secs(1));
     encoder.publish(&mut world, 20);
@@ -334,7 +210,7 @@ fn what_a_publisher_loses_of_a_layer_is_asked_for_again() {
 #[test]
 fn another_worker_is_sent_the_layers_that_its_viewers_take_and_no_others() {
     let mut world = World::new(3);
-    let mut encoder = simulcast(&mut world, 0);
+    let mut encoder = publisher(&mut world, 0);
     encoder.publish(&mut world, 20);
     let far = world.join(1, viewer());
     encoder.publish(&mut world, 40);
@@ -358,7 +234,7 @@ fn another_worker_is_sent_the_layers_that_its_viewers_take_and_no_others() {
 #[test]
 fn a_far_viewer_waits_for_the_key_frame_that_the_publisher_was_asked_for() {
     let mut world = World::new(2);
-    let mut encoder = simulcast(&mut world, 0);
+    let mut encoder = publisher(&mut world, 0);
     let far = world.join(1, viewer());
     world.run(Duration::from_secs(1));
     encoder.publish(&mut world, 60);
@@ -373,7 +249,7 @@ fn a_far_viewer_waits_for_the_key_frame_that_the_publisher_was_asked_for() {
 #[test]
 fn viewers_follow_from_a_simulcast_to_one_layer_and_to_a_simulcast_again_wherever_they_are() {
     let mut world = World::new(3);
-    let mut encoder = simulcast(&mut world, 0);
+    let mut encoder = publisher(&mut world, 0);
     let viewers = [0, 1, 2].map(|worker| world.join(worker, viewer()));
     viewers.iter().for_each(|viewer| world.select_layer(*viewer, rid("h")));
     world.run(Duration::from_secs(1));
@@ -399,7 +275,7 @@ fn viewers_follow_from_a_simulcast_to_one_layer_and_to_a_simulcast_again_whereve
 #[test]
 fn a_publisher_that_ends_leaves_viewers_waiting_and_the_next_one_finds_them() {
     let mut world = World::new(2);
-    let mut encoder = simulcast(&mut world, 0);
+    let mut encoder = publisher(&mut world, 0);
     let viewers = [world.join(0, viewer()), world.join(1, viewer())];
     world.run(Duration::from_secs(1));
     encoder.publish(&mut world, 30);
@@ -421,7 +297,7 @@ fn a_publisher_that_ends_leaves_viewers_waiting_and_the_next_one_finds_them() {
 #[test]
 fn viewers_of_one_worker_have_each_their_layer_and_the_packets_of_the_others_cost_them_nothing() {
     let mut world = World::new(2);
-    let mut encoder = simulcast(&mut world, 0);
+    let mut encoder = publisher(&mut world, 0);
     let viewers: Vec<_> = (0..6).map(|place| world.join(place / 3, viewer())).collect();
     for (index, viewer) in viewers.iter().enumerate() {
         world.select_layer(*viewer, rid(RIDS[index % 3]));
@@ -450,7 +326,7 @@ impl Dice {
 fn whatever_is_wished_for_and_whatever_comes_and_goes_each_viewer_has_one_stream_that_it_can_decode() {
     for seed in 0..16 {
         let (mut world, mut dice) = (World::new(3), Dice(seed));
-        let mut encoder = simulcast(&mut world, dice.roll(3) as usize);
+        let mut encoder = publisher(&mut world, dice.roll(3) as usize);
         let mut viewers: Vec<(ClientIndex, Option<usize>)> = Vec::new();
         let mut epoch = 1;
         for _ in 0..60 {

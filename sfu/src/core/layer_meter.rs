@@ -12,6 +12,9 @@ const INACTIVE_AFTER: Duration = Duration::from_secs(2);
 /// Nor one without which each of the others has sent so many frames: half a second at 30 a second. A layer that has a quarter of
 /// their frames is still sent.
 const INACTIVE_AFTER_FRAMES: u32 = 15;
+/// But not sooner. Threat: a publisher that drops and resumes layers as fast as it can would have all viewers' layers chosen anew
+/// each time.
+const ACTIVE_AT_LEAST: Duration = Duration::from_millis(250);
 /// A bitrate is news if it differs by more than one part in so many.
 const NEWS: u32 = 4;
 
@@ -96,8 +99,9 @@ impl LayerMeter {
             self.table.layers.iter().filter(|layer| layer.is_active).count().saturating_sub(1) as u32;
         let missed = INACTIVE_AFTER_FRAMES * others.max(1);
         for (meter, state) in self.meters.iter().zip(&mut self.table.layers).filter(|(_, s)| s.is_active) {
-            let unsent = meter.last.is_some_and(|last| now.saturating_duration_since(last) >= INACTIVE_AFTER);
-            if unsent || self.frames.wrapping_sub(meter.frames) >= missed {
+            let unsent = meter.last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+            let is_missed = self.frames.wrapping_sub(meter.frames) >= missed && unsent >= ACTIVE_AT_LEAST;
+            if is_missed || unsent >= INACTIVE_AFTER {
                 state.is_active = false;
                 self.is_news = true;
             }
@@ -211,6 +215,19 @@ mod tests {
         assert_eq!(active(&meter), [true, true, true], "two are missing, each a quarter of a second");
         play(&mut meter, &mut now, 16, &[(1, 100)]);
         assert_eq!(active(&meter), [false, true, false]);
+    }
+
+    #[test]
+    fn layers_that_come_and_go_as_fast_as_they_can_are_news_a_few_times_a_second() {
+        let start = Instant::now();
+        let (mut meter, mut news) = (meter(start), 0);
+        for packet in 0..20_000 {
+            let now = start + Duration::from_micros(50) * packet;
+            let layer = if packet % 100 == 0 { 1 + (packet / 100 % 2) as u8 } else { 0 };
+            meter.note(now, LayerIndex(layer), 10, true, None);
+            news += usize::from(meter.take_news().is_some());
+        }
+        assert!(news <= 12, "{news} in a second");
     }
 
     #[test]

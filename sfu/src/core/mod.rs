@@ -8,6 +8,7 @@ pub mod demux;
 pub mod dtls;
 pub mod egress;
 pub mod extensions;
+pub mod following;
 pub mod forwarder;
 pub mod header;
 pub mod ice;

@@ -1,37 +1,17 @@
-//! One m-section of a viewer: how it stands to its source, and the numbers under which it is sent packets.
+//! One m-section of a viewer: the numbers under which it is sent packets.
 
-use super::codec::{Codec, MediaKind};
+use super::codec::Codec;
 use super::extensions::ExtensionIds;
+use super::following::Following;
 use super::header::HeaderWriter;
-use super::layers::{LayerIndex, LayerSet};
 use super::packet::{MediaPacket, PacketHeader};
 use super::plan::{MediaSection, Payload, PayloadType, SessionPlan, Ssrc};
 use super::rewrite::{RtpRewriter, Source};
-use super::store::{PacketStore, Stores};
-use crate::control::protocol::PUBLISHER_SILENT_SECONDS;
-use std::time::{Duration, Instant};
+use super::store::Stores;
+use std::time::Instant;
 
-/// A key frame that is not older than this is where a new viewer starts; else the publisher is asked for one.
-const FRESH_KEYFRAME: Duration = Duration::from_secs(1);
-/// A publisher that was asked and has not sent one for so long does not listen, as OBS does not. Then the newest is good enough.
-const KEYFRAME_PATIENCE: Duration = Duration::from_millis(500);
-/// A viewer who goes to another layer has a picture meanwhile, so its new one should begin with now. Up to this age a key frame
-/// does: what has come since is 10 frames, shown in one or two.
-const FRESH_FOR_SWITCH: Duration = Duration::from_millis(300);
-/// And for its new layer's next key frame it can wait, as long as what encoders for live video are set up to (1 to 2 s) and one
-/// second. Then the newest is good enough.
-const SWITCH_PATIENCE: Duration = Duration::from_secs(3);
-/// A layer of which nothing has come for so long is no picture to wait with.
-const FLOWS_WITHIN: Duration = Duration::from_millis(400);
 /// The original sequence number in front of a retransmitted payload (RFC 4588 §4).
 pub const RTX_HEADER_BYTES: usize = 2;
-/// A publisher that has sent nothing for so long has ended, and its last pictures are nobody's.
-const SILENT_AFTER: Duration = Duration::from_secs(PUBLISHER_SILENT_SECONDS);
-/// A viewer who catches up is sent so much at once, and then so much a second: 32 Mbit/s, several times what is published, and
-/// what the links of viewers carry.
-const CATCH_UP_BURST: usize = 64 << 10;
-const CATCH_UP_BYTES_PER_SECOND: u128 = 4 << 20;
-
 /// One of the viewer's m-sections.
 pub struct Track {
     /// What was negotiated.
@@ -48,12 +28,8 @@ pub struct Track {
     /// The published codec and the payload under which this viewer receives it.
     payload: Option<(Codec, Payload)>,
     rewriter: RtpRewriter,
-    phase: Phase,
-    /// The layer that is sent, and the one that is to be sent; of audio there is one.
-    layer: LayerIndex,
-    target: LayerIndex,
-    /// Since when they differ.
-    switching: Option<Instant>,
+    /// How it stands to its source.
+    pub following: Following,
     /// Packets sent under `ssrc`, retransmissions not counted.
     pub packets_sent: u64,
     /// Their payload bytes.
@@ -71,25 +47,6 @@ pub struct RtxStream {
     header: Box<HeaderWriter>,
     /// Of the newest, extended.
     sequence: u64,
-}
-
-/// How a track stands to its source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Nothing can be decoded before the next key frame.
-    AwaitingKeyframe {
-        /// Since then.
-        since: Instant,
-    },
-    /// The store's packets from this sequence number on are sent, a part each turn.
-    CatchingUp {
-        /// The next.
-        from: u64,
-        /// When the last part left.
-        at: Option<Instant>,
-    },
-    /// Each packet is sent when it comes.
-    Live,
 }
 
 /// A packet on its way to a viewer.
@@ -167,49 +124,11 @@ impl Track {
             heard: false,
             payload: None,
             rewriter: RtpRewriter::new(first_sequence()),
-            phase: match section.kind {
-                MediaKind::Audio => Phase::Live,
-                MediaKind::Video => Phase::AwaitingKeyframe { since: now },
-            },
-            layer: LayerIndex::default(),
-            target: LayerIndex::default(),
-            switching: None,
+            following: Following::new(now, section.kind),
             packets_sent: 0,
             octets_sent: 0,
             newest: None,
         })
-    }
-
-    /// The layer that is to be sent from its next key frame on; until then what is sent goes on.
-    pub fn aim(&mut self, now: Instant, layer: LayerIndex) {
-        if layer == self.target {
-            return;
-        }
-        self.target = layer;
-        if self.awaits_keyframe() {
-            self.layer = layer;
-        }
-        self.switching = (self.layer != layer).then_some(now);
-    }
-
-    /// The layer that is sent.
-    pub fn layer(&self) -> LayerIndex {
-        self.layer
-    }
-
-    /// The layer that is to be sent.
-    pub fn target(&self) -> LayerIndex {
-        self.target
-    }
-
-    /// The layers of which it needs the packets.
-    pub fn layers(&self) -> LayerSet {
-        LayerSet::of(self.layer).with(LayerSet::of(self.target))
-    }
-
-    /// Whether the next key frame of [`Track::target`] is waited for, with a picture or without.
-    pub fn wants_keyframe(&self) -> bool {
-        self.awaits_keyframe() || self.switching.is_some()
     }
 
     /// Where its packets come from now.
@@ -234,93 +153,17 @@ impl Track {
 
     /// Whether every packet of its layer is sent when it comes.
     pub fn is_live(&self, stores: &Stores) -> bool {
-        let source = stores.video(self.layer).source();
-        let follows = self.phase == Phase::Live && self.rewriter.source() == source;
-        self.switching.is_none() && (follows || source.is_none())
-    }
-
-    /// Whether nothing of video can be sent before a key frame is at hand.
-    pub fn awaits_keyframe(&self) -> bool {
-        matches!(self.phase, Phase::AwaitingKeyframe { .. })
-    }
-
-    /// Whether nothing is left to catch up with.
-    pub fn is_at_live(&self) -> bool {
-        self.phase == Phase::Live
-    }
-
-    /// Whether the viewer is sent more of what the store has already, if it is given another turn.
-    pub fn wants_turn(&self, now: Instant, stores: &Stores) -> bool {
-        match self.phase {
-            Phase::Live => false,
-            Phase::CatchingUp { .. } => true,
-            Phase::AwaitingKeyframe { .. } => {
-                let store = stores.video(self.target);
-                store.newest_keyframe().is_some() && is_heard(now, store, SILENT_AFTER)
-            }
-        }
+        self.following.is_live(self.source(), stores)
     }
 
     /// Begins to catch up if there is a key frame to begin with; true if it does so now.
     pub fn find_start(&mut self, now: Instant, stores: &Stores) -> bool {
-        if self.rewriter.source() != stores.video(self.layer).source() && !self.awaits_keyframe() {
-            self.phase = Phase::AwaitingKeyframe { since: now };
-            (self.layer, self.switching) = (self.target, None);
-        }
-        let store = stores.video(self.target);
-        let (Some(keyframe), Some(newest)) = (store.newest_keyframe(), store.newest()) else { return false };
-        let begins = self.may_begin(now, keyframe, stores);
-        if begins {
-            self.rewriter.switch(&keyframe.header, &newest.header, self.shown());
-            self.phase = Phase::CatchingUp { from: keyframe.header.sequence, at: None };
-            (self.layer, self.switching) = (self.target, None);
-            self.note_newest(&newest.header);
-        }
-        begins
-    }
-
-    /// Whether this key frame, the newest of the layer that is to be sent, is one to begin with.
-    fn may_begin(&self, now: Instant, keyframe: &MediaPacket, stores: &Stores) -> bool {
-        let (fresh, since, patience) = match (self.phase, self.switching) {
-            (Phase::Live, None) => return false,
-            // What has come since is a better start than the rest of an old group.
-            (Phase::CatchingUp { from, .. }, None) => return keyframe.header.sequence > from,
-            (Phase::AwaitingKeyframe { since }, _) => (FRESH_KEYFRAME, since, KEYFRAME_PATIENCE),
-            (_, Some(since)) if is_heard(now, stores.video(self.layer), FLOWS_WITHIN) => {
-                (FRESH_FOR_SWITCH, since, SWITCH_PATIENCE)
-            }
-            (_, Some(since)) => (FRESH_KEYFRAME, since, KEYFRAME_PATIENCE),
+        let Some((keyframe, newest)) = self.following.find_start(now, self.source(), stores) else {
+            return false;
         };
-        let age = now.saturating_duration_since(keyframe.header.received);
-        let waited = now.saturating_duration_since(since);
-        is_heard(now, stores.video(self.target), SILENT_AFTER) && (age <= fresh || waited >= patience)
-    }
-
-    /// Adds to `packets` what this turn allows of the way to the store's newest packet, at most `bytes_left` bytes.
-    pub fn catch_up(
-        &mut self,
-        now: Instant,
-        stores: &Stores,
-        bytes_left: &mut usize,
-        packets: &mut Vec<MediaPacket>,
-    ) {
-        let Phase::CatchingUp { from, at } = self.phase else { return };
-        let since = at.map_or(Duration::MAX, |at| now.saturating_duration_since(at));
-        let earned = since.as_micros().saturating_mul(CATCH_UP_BYTES_PER_SECOND) / 1_000_000;
-        let allowed = earned.min(CATCH_UP_BURST as u128) as usize;
-        let mut room = allowed.min(*bytes_left);
-        for packet in stores.video(self.layer).since(from) {
-            let bytes = packet.payload.len();
-            if bytes > room {
-                let at = if packet.header.sequence == from { at } else { Some(now) };
-                self.phase = Phase::CatchingUp { from: packet.header.sequence, at };
-                return;
-            }
-            room -= bytes;
-            *bytes_left -= bytes;
-            packets.push(packet.clone());
-        }
-        self.phase = Phase::Live;
+        self.rewriter.switch(&keyframe.header, &newest.header, self.shown());
+        self.note_newest(&newest.header);
+        true
     }
 
     /// Notes what the RTP clock shows, for sender reports; what is sent to catch up says nothing about it.
@@ -342,7 +185,7 @@ impl Track {
 
     /// Whether packets with this header are sent here.
     pub fn takes(&self, header: &PacketHeader) -> bool {
-        header.kind() == self.section.kind && header.source.layer == self.layer
+        header.kind() == self.section.kind && header.source.layer == self.following.layer()
     }
 
     /// Numbers a packet that is sent for the first time.
@@ -439,9 +282,4 @@ impl Track {
         };
         Some(Outgoing { packet: index, pt: payload.pt, bytes, sequence, timestamp, occasion })
     }
-}
-
-/// Whether something has come for the last `time`.
-fn is_heard(now: Instant, store: &PacketStore, time: Duration) -> bool {
-    store.newest().is_some_and(|newest| now.saturating_duration_since(newest.header.received) < time)
 }

@@ -118,18 +118,18 @@ impl Viewer {
     /// The simulcast layer that it is to be sent from now on.
     pub fn aim(&mut self, now: Instant, layer: LayerIndex) {
         if let Some(track) = &mut self.tracks[MediaKind::Video as usize] {
-            track.aim(now, layer);
+            track.following.aim(now, layer);
         }
     }
 
     /// The layer that it is sent, and the one that it is to be sent.
     pub fn layers(&self) -> (LayerIndex, LayerIndex) {
-        self.video().map(|track| (track.layer(), track.target())).unwrap_or_default()
+        self.video().map(|track| (track.following.layer(), track.following.target())).unwrap_or_default()
     }
 
     /// The layers of which it needs the packets.
     pub fn taken(&self) -> LayerSet {
-        self.video().map(Track::layers).unwrap_or_default()
+        self.video().map(|track| track.following.layers()).unwrap_or_default()
     }
 
     /// For a viewer that is not live: fills `packets` with what it can be sent in this turn, of video at most `bytes_left` bytes,
@@ -151,19 +151,19 @@ impl Viewer {
         }
         let of_layer = pending.iter().filter(|packet| track.takes(&packet.header));
         let mut withheld = 0;
-        if track.awaits_keyframe() {
+        if track.following.awaits_keyframe() {
             withheld = of_layer.count() as u64;
-        } else if track.is_at_live() {
+        } else if track.following.has_caught_up() {
             // On the way to another layer.
             packets.extend(of_layer.filter(|packet| Some(packet.header.source) == track.source()).cloned());
         } else {
-            track.catch_up(now, stores, bytes_left, packets);
+            track.following.catch_up(now, stores, bytes_left, packets);
         }
-        let waits = track.wants_keyframe() && (withheld > 0 || !track.awaits_keyframe());
+        let waits = withheld > 0 || track.following.is_switching();
         Gathered {
             withheld,
-            wants_keyframe: waits.then(|| track.target()),
-            wants_turn: track.wants_turn(now, stores),
+            wants_keyframe: waits.then(|| track.following.target()),
+            wants_turn: track.following.wants_turn(now, stores),
         }
     }
 
