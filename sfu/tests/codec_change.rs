@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod plans;
-#[allow(dead_code, reason = "each test file uses a part")]
 mod world;
 
 use plans::{PT, plan_h264};

@@ -20,6 +20,9 @@ mod shutdown;
 mod start;
 mod time;
 
+#[cfg(fuzzing)]
+pub use http::fuzz_fragment;
+
 use config::{Config, Mode};
 use error::StartError;
 use std::process::ExitCode;

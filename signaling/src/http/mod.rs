@@ -235,6 +235,14 @@ fn add(headers: &mut HeaderMap, more: &[(HeaderName, &'static str)]) {
     headers.extend(more.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))));
 }
 
+/// Reads a text as the body of a PATCH, for the fuzz target of that name.
+#[cfg(fuzzing)]
+pub fn fuzz_fragment(text: &str) {
+    if let Ok(ufrags) = fragment::ice_ufrags(text) {
+        assert!(ufrags.iter().all(|ufrag| text.contains(ufrag) && ufrag.trim() == *ufrag));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]

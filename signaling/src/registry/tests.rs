@@ -593,3 +593,18 @@ fn an_offer_of_ours_names_what_is_published_and_a_worker_that_the_viewer_then_ge
     world.registry.worker_down(WorkerIndex(1));
     assert_eq!(world.admit_told(WorkerIndex(1)).err(), Some(Refusal::Full));
 }
+
+#[test]
+fn after_a_change_of_codec_new_viewers_are_measured_by_the_new_one() {
+    let mut world = World::new();
+    let publisher = world.publish(Codec::Vp8, Credential::Open).expect("publisher");
+    world.watch(&[Codec::Vp8]).expect("viewer");
+    world.registry.track(publisher, HIGH);
+    match world.watch(&[Codec::Vp8]) {
+        Err(Refusal::Unplayable { published, offered, .. }) => {
+            assert_eq!((published.as_str(), offered.as_str()), ("H264 (High, packetization-mode 1)", "VP8"));
+        }
+        other => panic!("{other:?}"),
+    }
+    world.watch(&[Codec::Vp8, HIGH]).expect("viewer of both");
+}

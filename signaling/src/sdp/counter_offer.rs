@@ -14,8 +14,8 @@ use sfu::core::plan::{
     Epoch, Extension, Feedback, MediaSection, Payload, PayloadType, Role, SessionPlan, SsrcPair, StreamId,
 };
 
-/// What is offered while nobody publishes: all that we forward, in the profiles that browsers and encoders use. Safari and
-/// hardware decoders want H264 early, all others take VP8.
+/// What is offered while nobody publishes: all that we forward, in the profiles that browsers and encoders use. GStreamer's
+/// players take the first video codec alone, so the one that every player has leads.
 const ALL_CODECS: [Codec; 11] = [
     Codec::Opus,
     Codec::Pcmu,

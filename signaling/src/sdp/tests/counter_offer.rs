@@ -198,3 +198,19 @@ fn answers_that_do_not_fit_say_why() {
     let short = good.split("m=video").next().unwrap();
     assert_eq!(accept(&offer, short), Err(AnswerError::Sections));
 }
+
+#[test]
+fn gstreamer_answers_in_capitals_and_takes_the_first_video_codec_alone() {
+    let answer = include_str!("../../../tests/fixtures/answers/gst-1.22-whepclientsrc.sdp");
+    let plan = accept(&offer_of(&[]), answer).unwrap();
+    let codecs: Vec<Codec> = plan
+        .sections
+        .iter()
+        .flat_map(|section| section.payloads.iter().map(|payload| payload.codec))
+        .collect();
+    assert_eq!(codecs, [Codec::Opus, Codec::Vp8]);
+    let video = plan.section(MediaKind::Video).unwrap();
+    assert!(video.payloads[0].rtx.is_some() && video.payloads[0].feedback.nack);
+    assert!(plan.section(MediaKind::Audio).unwrap().ssrcs[0].rtx.is_none());
+    assert!(!plan.extmap_allow_mixed);
+}

@@ -31,8 +31,12 @@ const PUBLISHERS: [(&str, &str); 9] = [
     fixture!("obs-libdatachannel-3layers"),
 ];
 
-const VIEWERS: [(&str, &str); 3] =
-    [fixture!("chromium-156-whep"), fixture!("firefox-esr-153-whep"), fixture!("gst-1.22-whepsrc-default")];
+const VIEWERS: [(&str, &str); 4] = [
+    fixture!("chromium-156-whep"),
+    fixture!("firefox-esr-153-whep"),
+    fixture!("gst-1.22-whepclientsrc"),
+    fixture!("gst-1.22-whepsrc-default"),
+];
 
 /// Every captured offer with the role that it was made for.
 fn captured() -> impl Iterator<Item = (Role, &'static str, &'static str)> {
