@@ -167,7 +167,7 @@ impl FakeMedia {
                     WorkerSnapshot { rtp_packets_out: 42, elapsed_ns: 1, ..WorkerSnapshot::default() };
                 Event::Stats(vec![worker.clone(), worker])
             }
-            Request::SelectLayer { .. } | Request::Shutdown => return,
+            Request::Shutdown => return,
         };
         self.send(&event);
     }
