@@ -29,15 +29,25 @@ const LAST_RTOS: u32 = 16;
 /// What an address may be sent, in multiples of what came from it, before it has proved that it hears us: the limit of RFC 9000
 /// §8.1. A reply and a check to a request's source are 1.5 of it, and the server's flight of DTLS fits.
 const AMPLIFICATION_MAX: usize = 3;
+/// Bytes that the first address of a session may be sent beside that: a ClientHello of ours, some 150 to 250 bytes, a few times.
+/// ffmpeg throws the first one away and sends nothing that would earn it another. The client has POSTed more than that for its
+/// session, so an attacker gains nothing.
+const FIRST_FLIGHT_BYTES: usize = 1_500;
 
 /// Bytes from and to an address that has proved nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Allowance {
+    granted: usize,
     received: usize,
     sent: usize,
 }
 
 impl Allowance {
+    /// That of a session's first address.
+    pub fn of_first_address() -> Allowance {
+        Allowance { granted: FIRST_FLIGHT_BYTES, ..Allowance::default() }
+    }
+
     /// So many bytes came from the address.
     pub fn received(&mut self, bytes: usize) {
         self.received = self.received.saturating_add(bytes);
@@ -45,7 +55,8 @@ impl Allowance {
 
     /// Whether so many bytes may be sent to it. If so, they are counted as sent.
     pub fn take(&mut self, bytes: usize) -> bool {
-        let fits = self.sent.saturating_add(bytes) <= self.received.saturating_mul(AMPLIFICATION_MAX);
+        let earned = self.received.saturating_mul(AMPLIFICATION_MAX);
+        let fits = self.sent.saturating_add(bytes) <= self.granted.saturating_add(earned);
         if fits {
             self.sent += bytes;
         }

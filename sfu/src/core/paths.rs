@@ -138,7 +138,7 @@ impl Paths {
 
     /// The client nominated its first pair. DTLS will prove that it hears us there; until then it is sent little.
     pub fn select_first(&mut self, now: Instant, path: Path) {
-        self.unproven = Some(Allowance::default());
+        self.unproven = Some(Allowance::of_first_address());
         self.select(now, path);
     }
 
