@@ -174,8 +174,9 @@ impl Viewer {
         for kind in [MediaKind::Video, MediaKind::Audio] {
             let Some(track) = &mut self.tracks[kind as usize] else { continue };
             let mut newest = None;
+            let layer = track.following.layer();
             for (index, packet) in packets.iter().enumerate() {
-                if !track.takes(&packet.header) {
+                if packet.header.source.layer != layer || packet.header.kind() != kind {
                     continue;
                 }
                 match track.number(index, packet) {
