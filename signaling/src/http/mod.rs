@@ -238,8 +238,13 @@ fn add(headers: &mut HeaderMap, more: &[(HeaderName, &'static str)]) {
 /// Reads a text as the body of a PATCH, for the fuzz target of that name.
 #[cfg(fuzzing)]
 pub fn fuzz_fragment(text: &str) {
-    if let Ok(ufrags) = fragment::ice_ufrags(text) {
-        assert!(ufrags.iter().all(|ufrag| text.contains(ufrag) && ufrag.trim() == *ufrag));
+    use sfu::core::plan::are_ice_credentials;
+    if let Ok(fragment) = fragment::Fragment::parse(text)
+        && let Ok(credentials) = fragment.credentials()
+    {
+        assert!(
+            are_ice_credentials(&credentials.ufrag, &credentials.pwd) && text.contains(&credentials.ufrag)
+        );
     }
 }
 
