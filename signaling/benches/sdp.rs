@@ -16,7 +16,8 @@ const OFFERS: [(&str, Role, &str); 3] = [
     ("Firefox' viewer", Role::Viewer, include_str!("../tests/fixtures/offers/firefox-esr-153-whep.sdp")),
 ];
 
-fn join(text: &str, role: Role, candidates: &[SocketAddr]) -> Result<String, OfferError> {
+fn join(text: &str, role: Role, tcp_candidates: &[],
+        candidates: &[SocketAddr]) -> Result<String, OfferError> {
     let mut ssrc = 1000;
     let mut next_ssrc = || {
         ssrc += 1;

@@ -12,7 +12,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 /// Changes whenever a message changes its shape. Signaling drains a media process of another version.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 /// Longest frame in bytes: a hello with [`crate::config::PROCESS_SESSIONS_MAX`] sessions of some 1 kB stays below.
 pub const FRAME_BYTES_MAX: usize = 256 << 20;
 
@@ -152,6 +152,8 @@ pub struct WorkerInfo {
     pub core: usize,
     /// Its UDP sockets' bound addresses.
     pub addresses: Vec<SocketAddr>,
+    /// Where clients connect to over TCP (RFC 6544), the same for all workers; empty if nowhere.
+    pub tcp_addresses: Vec<SocketAddr>,
 }
 
 /// A live session, as a new signaling process must know it.

@@ -81,6 +81,15 @@ pub fn ufrag(session: SessionId, random: u32) -> String {
     format!("{worker:02x}{slot:06x}{generation:08x}{random:08x}")
 }
 
+/// The worker that a ufrag names, and that must know the session.
+pub fn worker_of(ufrag: &[u8]) -> Option<WorkerIndex> {
+    if ufrag.len() != UFRAG_BYTES {
+        return None;
+    }
+    let digits = std::str::from_utf8(ufrag.get(..2)?).ok()?;
+    u16::from_str_radix(digits, 16).ok().map(WorkerIndex)
+}
+
 /// The slot that a ufrag names. The caller compares the whole ufrag with that of the session in the slot.
 pub fn slot_of(ufrag: &[u8]) -> Option<usize> {
     if ufrag.len() != UFRAG_BYTES {
@@ -117,7 +126,7 @@ mod tests {
         assert_eq!(DatagramKind::of(&message), Some(DatagramKind::Stun));
         let found = local_ufrag(&message).unwrap();
         assert_eq!(found, ours.as_bytes());
-        assert_eq!(slot_of(found), Some(0x1234));
+        assert_eq!((worker_of(found), slot_of(found)), (Some(WorkerIndex(3)), Some(0x1234)));
         assert!(!nominates(&message));
         let nominating = [&message[..], &[0, 0x25, 0, 0]].concat();
         assert!(nominates(&nominating));
@@ -133,7 +142,7 @@ mod tests {
         let mut response = whole;
         response[..2].copy_from_slice(&[0x01, 0x01]);
         assert_eq!(local_ufrag(&response), None);
-        assert_eq!(slot_of(b"zz"), None);
+        assert_eq!((slot_of(b"zz"), worker_of(b"zz"), worker_of(&[b'z'; UFRAG_BYTES])), (None, None, None));
         assert_eq!(slot_of(&[0xff; UFRAG_BYTES]), None);
         assert_eq!(DatagramKind::of(&[0; 64]), None);
         assert_eq!(DatagramKind::of(&[]), None);

@@ -8,6 +8,7 @@ pub mod demux;
 pub mod egress;
 pub mod extensions;
 pub mod forwarder;
+pub mod framing;
 pub mod header;
 pub mod identity;
 pub mod keyframe;

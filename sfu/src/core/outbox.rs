@@ -72,6 +72,8 @@ pub struct Crossing {
 pub struct Outbox {
     /// For the driver, in order.
     pub transmits: Vec<Transmit>,
+    /// Clients, by socket and address, whose TCP connections the driver may end once `transmits` have left.
+    pub closes: Vec<(usize, SocketAddr)>,
     /// For other workers; may be lost, and is counted then.
     pub packets: Vec<Crossing>,
     /// For other workers; kept until taken.

@@ -10,7 +10,7 @@ use str0m::config::Fingerprint;
 use str0m::format::{Codec as Str0mCodec, CodecConfig, CodecSpec, FormatParams, PayloadParams};
 use str0m::ice::IceCreds;
 use str0m::media::{Frequency, MediaKind as Str0mKind, Mid, Rid};
-use str0m::net::{Protocol, Receive, Transmit};
+use str0m::net::{Protocol, Receive, TcpType, Transmit};
 use str0m::rtp::{Extension as Str0mExtension, ExtensionMap};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig, RtcError};
 
@@ -30,8 +30,26 @@ pub struct Local<'a> {
     pub identity: &'a Identity,
     /// Fresh for each session.
     pub creds: &'a IceCreds,
-    /// The worker's bound addresses: the host candidates.
-    pub addresses: &'a [SocketAddr],
+    /// The worker's sockets: the host candidates.
+    pub sockets: &'a [LocalSocket],
+}
+
+/// A socket of the worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocalSocket {
+    /// UDP, or TCP where clients connect to us (RFC 6544: passive).
+    pub protocol: Protocol,
+    /// Where it is bound.
+    pub address: SocketAddr,
+}
+
+impl LocalSocket {
+    fn candidate(self) -> Result<Candidate, RtcError> {
+        Ok(match self.protocol {
+            Protocol::Tcp => Candidate::builder().tcp().host(self.address).tcptype(TcpType::Passive).build()?,
+            _ => Candidate::host(self.address, self.protocol)?,
+        })
+    }
 }
 
 /// What a drain brought.
@@ -65,8 +83,8 @@ impl Peer {
             config = config.clear_codecs();
         }
         let mut rtc = config.build(now);
-        for &address in local.addresses {
-            rtc.add_local_candidate(Candidate::host(address, "udp")?);
+        for socket in local.sockets {
+            rtc.add_local_candidate(socket.candidate()?);
         }
         let mut api = rtc.direct_api();
         api.set_remote_ice_credentials(IceCreds {
@@ -104,17 +122,17 @@ impl Peer {
         handled
     }
 
-    /// A datagram came in on our address `to`. An error drops the datagram; the session lives while
+    /// A datagram came in on our socket `to`. An error drops the datagram; the session lives while
     /// [`Peer::is_alive`].
     pub fn receive(
         &mut self,
         now: Instant,
         from: SocketAddr,
-        to: SocketAddr,
+        to: LocalSocket,
         datagram: &[u8],
         out: &mut Drained,
     ) -> Result<(), RtcError> {
-        let receive = Receive::new(Protocol::Udp, from, to, datagram).map_err(RtcError::Net)?;
+        let receive = Receive::new(to.protocol, from, to.address, datagram).map_err(RtcError::Net)?;
         let handled = self.rtc.handle_input(Input::Receive(now, receive));
         self.drain(now, out)?;
         handled

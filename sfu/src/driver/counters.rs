@@ -1,5 +1,7 @@
 //! What a driver has done, in numbers that only grow.
 
+pub use crate::stats::StreamEnd;
+
 /// What a driver has done since it was built.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DriverCounters {
@@ -23,6 +25,14 @@ pub struct DriverCounters {
     pub trains_refused: u64,
     /// Sizes of the trains that the kernel took.
     pub train_datagrams: TrainSizes,
+    /// TCP connections now.
+    pub connections: u64,
+    /// TCP connections that ended, by [`StreamEnd`].
+    pub connections_ended: [u64; StreamEnd::ALL.len()],
+    /// Datagrams put behind their length for a connection.
+    pub framed: u64,
+    /// Datagrams dropped because too much waits for their connection, or it is gone.
+    pub stream_dropped: u64,
     /// Wakes by other threads.
     pub wakes: u64,
     /// System calls.

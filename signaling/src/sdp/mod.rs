@@ -6,12 +6,14 @@
 
 mod answer;
 mod attributes;
+mod candidate;
 mod error;
 mod fmtp;
 mod parse;
 mod plan;
 
 pub use answer::{LocalDescription, answer};
+pub use candidate::candidates;
 pub use error::OfferError;
 pub use parse::Offer;
 pub use plan::plan;

@@ -101,6 +101,7 @@ impl Forwarder {
         }
         if let Some(evicted) = self.sessions.get_mut(slot).and_then(|session| session.add_address(key)) {
             self.addresses.remove(&evicted);
+            self.hang_up(evicted);
         }
     }
 

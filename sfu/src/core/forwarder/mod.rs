@@ -6,6 +6,7 @@
 mod fan_out;
 mod feedback;
 mod ingress;
+mod streams;
 
 pub use fan_out::GROUP_PACKETS_MAX;
 
@@ -19,7 +20,7 @@ use crate::core::meters::Meters;
 use crate::core::ntp::NtpClock;
 use crate::core::outbox::{Outbox, SessionEvent, Transmit};
 use crate::core::packet::MediaPacket;
-use crate::core::peer::{Drained, Local};
+use crate::core::peer::{Drained, Local, LocalSocket};
 use crate::core::plan::{Role, SessionPlan, StreamId};
 use crate::core::session::{DISCONNECTED_TIMEOUT, Life, RoleState, Session};
 use crate::core::srtp::MasterKeys;
@@ -35,6 +36,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 use str0m::ice::IceCreds;
+use str0m::net::Protocol;
 use str0m::{Event, IceConnectionState};
 
 /// Fills a buffer with random bytes: the kernel's in production, seeded in tests.
@@ -46,7 +48,7 @@ pub type Random = Box<dyn FnMut(&mut [u8]) + Send>;
 pub struct Forwarder {
     worker: WorkerIndex,
     others: WorkerSet,
-    sockets: Vec<SocketAddr>,
+    sockets: Vec<LocalSocket>,
     identity: Identity,
     random: Random,
     clock: NtpClock,
@@ -86,7 +88,7 @@ pub struct Forwarder {
 }
 
 impl Forwarder {
-    /// A core without sessions. `sockets` are the worker's bound addresses, `others` the workers beside it.
+    /// A core without sessions. `sockets` are the bound addresses of the worker's UDP sockets, `others` the workers beside it.
     pub fn new(
         worker: WorkerIndex,
         others: WorkerSet,
@@ -95,10 +97,11 @@ impl Forwarder {
         random: Random,
         clock: NtpClock,
     ) -> Forwarder {
+        let udp = |address| LocalSocket { protocol: Protocol::Udp, address };
         Forwarder {
             worker,
             others,
-            sockets,
+            sockets: sockets.into_iter().map(udp).collect(),
             identity,
             random,
             clock,
@@ -124,6 +127,12 @@ impl Forwarder {
             meters: Meters::new(),
             forwarded: Vec::new(),
         }
+    }
+
+    /// Clients may also come over TCP to these addresses, whose sockets are numbered on after those of UDP. Before any session.
+    pub fn listen_tcp(&mut self, addresses: &[SocketAddr]) {
+        let tcp = |&address| LocalSocket { protocol: Protocol::Tcp, address };
+        self.sockets.extend(addresses.iter().map(tcp));
     }
 
     /// Builds a session and answers with [`SessionEvent::Created`].
@@ -154,7 +163,7 @@ impl Forwarder {
             ufrag: demux::ufrag(id, u32::from_be_bytes(tag)),
             pass: format!("{:032x}", u128::from_be_bytes(secret)),
         };
-        let local = Local { identity: &self.identity, creds: &creds, addresses: &self.sockets };
+        let local = Local { identity: &self.identity, creds: &creds, sockets: &self.sockets };
         let drained = &mut self.drained;
         let build = || Session::new(now, id, plan, local, drained);
         // str0m checks what it is given with assertions, so a plan that it refuses may arrive as a panic.
@@ -294,7 +303,8 @@ impl Forwarder {
 
     fn hand_over(&mut self, slot: usize) {
         for transmit in self.drained.transmits.drain(..) {
-            let Some(socket) = self.sockets.iter().position(|address| *address == transmit.source) else {
+            let source = LocalSocket { protocol: transmit.proto, address: transmit.source };
+            let Some(socket) = self.sockets.iter().position(|socket| *socket == source) else {
                 self.meters.dropped(DropReason::SendFailed, 1);
                 continue;
             };
@@ -417,6 +427,7 @@ impl Forwarder {
         *self.sessions_of(session.plan.role) -= 1;
         for address in &session.addresses {
             self.addresses.remove(address);
+            self.hang_up(*address);
         }
         self.out.events.push_back(SessionEvent::Ended(session.id, reason));
     }

@@ -1,0 +1,50 @@
+// Browsers on a network that blocks UDP publish and watch over TCP.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { chromium, firefox } from './helpers/browsers.js';
+import { BlockedUdp } from './helpers/firewall.js';
+import { assertTestPicture, assertTone, testPicturePlays } from './helpers/frames.js';
+import { Server, until } from './helpers/server.js';
+import { publish, TONE_HZ, watch } from './helpers/streams.js';
+
+const browsers = {};
+let server, network;
+
+before(async () => {
+  server = await Server.start();
+  network = await BlockedUdp.open(server);
+  [browsers.Chromium, browsers.Firefox] = await Promise.all([chromium(), firefox()]);
+});
+
+after(async () => {
+  await Promise.all(Object.values(browsers).map((browser) => browser?.close()));
+  await network?.close();
+  await server?.stop();
+});
+
+const metric = async (name) => (await server.metrics()).get(name);
+
+/** The protocol of the pair on which the newest connection of a page receives. */
+const protocolOf = (page) =>
+  page.evaluate(async () => {
+    const all = [...(await window.connections.at(-1).getStats()).values()];
+    const pairs = all.filter(({ type, bytesReceived }) => type === 'candidate-pair' && bytesReceived > 0);
+    const ids = new Set(pairs.map(({ localCandidateId }) => localCandidateId));
+    return [...new Set(all.filter(({ id }) => ids.has(id)).map(({ protocol }) => protocol))].join();
+  });
+
+for (const [publisher, viewer] of [['Chromium', 'Chromium'], ['Firefox', 'Firefox'], ['Chromium', 'Firefox']]) {
+  test(`without UDP ${publisher} publishes to and ${viewer} watches over TCP`, async () => {
+    const stream = `${publisher}-${viewer}`;
+    const source = await publish(browsers[publisher], server, stream, { codec: 'VP8' });
+    const page = await watch(browsers[viewer], server, stream);
+    await testPicturePlays(page, 20_000);
+    await assertTestPicture(page);
+    await assertTone(page, TONE_HZ);
+    assert.equal(await protocolOf(page), 'tcp');
+    assert.ok((await metric('uringcast_tcp_connections')) >= 2);
+    assert.ok((await network.dropped()) > 0, 'the firewall met UDP');
+    await Promise.all([source.close(), page.close()]);
+    await until(async () => (await metric('uringcast_tcp_connections')) === 0, 'every connection is closed', 45_000);
+  });
+}
