@@ -33,18 +33,24 @@ const protocolOf = (page) =>
     return [...new Set(all.filter(({ id }) => ids.has(id)).map(({ protocol }) => protocol))].join();
   });
 
-for (const [publisher, viewer] of [['Chromium', 'Chromium'], ['Firefox', 'Firefox'], ['Chromium', 'Firefox']]) {
-  test(`without UDP ${publisher} publishes to and ${viewer} watches over TCP`, async () => {
+for (const [publisher, viewer] of [['Chromium', 'Firefox'], ['Firefox', 'Chromium']]) {
+  test(`without UDP ${publisher} publishes and ${viewer} watches over TCP`, async (t) => {
     const stream = `${publisher}-${viewer}`;
     const source = await publish(browsers[publisher], server, stream, { codec: 'VP8' });
+    t.after(() => source.close());
     const page = await watch(browsers[viewer], server, stream);
+    t.after(() => page.close());
     await testPicturePlays(page, 20_000);
     await assertTestPicture(page);
-    await assertTone(page, TONE_HZ);
+    // Firefox sends silence from a page that nobody has clicked on.
+    if (publisher === 'Chromium') await assertTone(page, TONE_HZ);
     assert.equal(await protocolOf(page), 'tcp');
     assert.ok((await metric('uringcast_tcp_connections')) >= 2);
     assert.ok((await network.dropped()) > 0, 'the firewall met UDP');
-    await Promise.all([source.close(), page.close()]);
-    await until(async () => (await metric('uringcast_tcp_connections')) === 0, 'every connection is closed', 45_000);
   });
 }
+
+test('the connections of sessions that ended are closed', async () => {
+  const closed = async () => (await metric('uringcast_tcp_connections')) === 0;
+  await until(closed, 'no connection is left', 45_000);
+});
