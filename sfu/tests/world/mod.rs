@@ -5,6 +5,7 @@
 use crate::plans::{MID_ID, PT, RTX_PT};
 use sfu::control::protocol::{RequestId, SessionId, WorkerIndex};
 use sfu::core::demux::DatagramKind;
+use sfu::core::egress::{TrainLimits, Trains};
 use sfu::core::forwarder::Forwarder;
 use sfu::core::identity::Identity;
 use sfu::core::ntp::NtpClock;
@@ -12,6 +13,7 @@ use sfu::core::outbox::{Crossing, SessionEvent, Transmit};
 use sfu::core::plan::{DtlsRole, RemoteTransport, Role, SessionPlan};
 use sfu::mesh::{MeshPacket, WorkerSet};
 use sfu::stats::{DropReason, WorkerSnapshot};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 use str0m::config::Fingerprint;
@@ -23,10 +25,14 @@ use str0m::rtp::{Extension as Str0mExtension, ExtensionMap, RtpPacket, RtpWrite}
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
 const STEP: Duration = Duration::from_millis(5);
+/// Workers have one UDP socket; that of TCP comes after it.
+const UDP: usize = 0;
+const TCP: usize = 1;
 
 /// A browser's part, played by str0m.
 pub struct Client {
     rtc: Rtc,
+    protocol: Protocol,
     local_ufrag: String,
     address: SocketAddr,
     server: SocketAddr,
@@ -38,7 +44,7 @@ pub struct Client {
 }
 
 impl Client {
-    fn new(now: Instant, address: SocketAddr, server: SocketAddr, rtx: bool) -> Client {
+    fn new(now: Instant, protocol: Protocol, address: SocketAddr, server: SocketAddr, rtx: bool) -> Client {
         let mut extensions = ExtensionMap::empty();
         extensions.set(MID_ID, Str0mExtension::RtpMid);
         let mut config = RtcConfig::new().set_rtp_mode(true).clear_codecs().set_extension_map(extensions);
@@ -51,12 +57,13 @@ impl Client {
             FormatParams::default(),
         );
         let mut rtc = config.build(now);
-        rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
-        rtc.add_remote_candidate(Candidate::host(server, "udp").unwrap());
+        rtc.add_local_candidate(Candidate::host(address, protocol).unwrap());
+        rtc.add_remote_candidate(Candidate::host(server, protocol).unwrap());
         rtc.direct_api().set_ice_controlling(true);
         let local_ufrag = rtc.direct_api().local_ice_credentials().ufrag;
         Client {
             rtc,
+            protocol,
             local_ufrag,
             address,
             server,
@@ -163,7 +170,7 @@ impl Client {
     }
 
     fn receive(&mut self, now: Instant, datagram: &[u8]) {
-        let receive = Receive::new(Protocol::Udp, self.server, self.address, datagram).unwrap();
+        let receive = Receive::new(self.protocol, self.server, self.address, datagram).unwrap();
         self.rtc.handle_input(Input::Receive(now, receive)).unwrap();
         self.drain();
     }
@@ -194,6 +201,9 @@ pub struct ClientIndex(usize);
 struct Seat {
     client: Client,
     worker: usize,
+    socket: usize,
+    /// Bytes that its way takes in a turn.
+    room: usize,
     session: SessionId,
     ufrag: String,
     password: String,
@@ -234,14 +244,16 @@ impl World {
                 }
             };
             let socket = server_address(usize::from(index));
-            Forwarder::new(
+            let mut worker = Forwarder::new(
                 WorkerIndex(index),
                 others,
                 vec![socket],
                 identity.clone(),
                 Box::new(random),
                 clock,
-            )
+            );
+            worker.listen_tcp(&[tcp_address()]);
+            worker
         };
         World {
             now,
@@ -256,13 +268,24 @@ impl World {
     }
 
     /// Creates a session on a worker and a client that connects to it.
-    pub fn join(&mut self, worker: usize, mut plan: SessionPlan) -> ClientIndex {
+    pub fn join(&mut self, worker: usize, plan: SessionPlan) -> ClientIndex {
+        self.join_over(Protocol::Udp, worker, plan)
+    }
+
+    /// The same for a client whose UDP is blocked.
+    pub fn join_tcp(&mut self, worker: usize, plan: SessionPlan) -> ClientIndex {
+        self.join_over(Protocol::Tcp, worker, plan)
+    }
+
+    fn join_over(&mut self, protocol: Protocol, worker: usize, mut plan: SessionPlan) -> ClientIndex {
         let index = self.seats.len();
         let address = SocketAddr::from(([10, 0, 0, 1], 5_000 + index as u16));
+        let is_tcp = protocol == Protocol::Tcp;
         let mut client = Client::new(
             self.now,
+            protocol,
             address,
-            server_address(worker),
+            if is_tcp { tcp_address() } else { server_address(worker) },
             plan.sections[0].payloads[0].rtx.is_some(),
         );
         plan.remote = client.transport();
@@ -276,6 +299,8 @@ impl World {
         self.seats.push(Seat {
             client,
             worker,
+            socket: if is_tcp { TCP } else { UDP },
+            room: usize::MAX - usize::from(is_tcp),
             session: created.session,
             ufrag: created.ice_ufrag,
             password: created.ice_pwd,
@@ -315,7 +340,8 @@ impl World {
                 if media && std::mem::take(&mut seat.lose_from) {
                     self.lost += 1;
                 } else if !seat.muted {
-                    self.workers[seat.worker].handle_datagram(self.now, 0, seat.client.address, &datagram);
+                    let worker = &mut self.workers[seat.worker];
+                    worker.handle_datagram(self.now, seat.socket, seat.client.address, &datagram);
                 }
             }
         }
@@ -324,9 +350,10 @@ impl World {
     fn turn(&mut self) {
         for worker in &mut self.workers {
             worker.handle_timeout(self.now, usize::MAX);
-            let mut trains = Vec::new();
-            worker.fan_out(self.now, &mut trains);
-            worker.out.transmits.extend(trains);
+            let rooms = self.seats.iter().map(|seat| (seat.client.address, seat.room)).collect();
+            let mut ways = Ways { transmits: vec![], rooms };
+            worker.fan_out(self.now, &mut ways);
+            worker.out.transmits.extend(ways.transmits);
             self.events.extend(worker.out.events.drain(..));
         }
     }
@@ -412,6 +439,29 @@ impl World {
         worker.out.transmits.iter().any(|transmit| transmit.to == address)
     }
 
+    /// The client reads so slowly that its connection takes only so many bytes from now on.
+    pub fn set_room(&mut self, index: ClientIndex, bytes: usize) {
+        self.seats[index.0].room = bytes;
+    }
+
+    /// The TCP connection of the client is gone, and it goes on over a new one from this port.
+    pub fn reconnect(&mut self, index: ClientIndex, port: u16) {
+        let seat = &mut self.seats[index.0];
+        let worker = &mut self.workers[seat.worker];
+        worker.disconnected(seat.socket, seat.client.address);
+        assert!(!worker.knows(seat.socket, seat.client.address));
+        seat.client.address.set_port(port);
+        let address = seat.client.address;
+        seat.client.rtc.add_local_candidate(Candidate::host(address, seat.client.protocol).unwrap());
+        seat.client.advance(self.now);
+    }
+
+    /// The address of a client, and the number of the socket on which its worker hears it.
+    pub fn way(&self, index: ClientIndex) -> (usize, SocketAddr) {
+        let seat = &self.seats[index.0];
+        (seat.socket, seat.client.address)
+    }
+
     /// Nothing passes between this client and the workers from now on.
     pub fn mute(&mut self, index: ClientIndex) {
         self.seats[index.0].muted = true;
@@ -482,6 +532,35 @@ impl World {
 
 fn server_address(worker: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 2], 8_200 + worker as u16))
+}
+
+/// One port for all workers, with the number of the first UDP port.
+fn tcp_address() -> SocketAddr {
+    server_address(0)
+}
+
+/// Takes trains apart, and has room where the clients have.
+struct Ways {
+    transmits: Vec<Transmit>,
+    rooms: HashMap<SocketAddr, usize>,
+}
+
+impl Trains for Ways {
+    fn limits(&self) -> TrainLimits {
+        self.transmits.limits()
+    }
+
+    fn buffer(&mut self) -> Vec<u8> {
+        self.transmits.buffer()
+    }
+
+    fn send(&mut self, socket: usize, to: SocketAddr, segment: usize, datagrams: Vec<u8>) {
+        self.transmits.send(socket, to, segment, datagrams);
+    }
+
+    fn room(&self, _socket: usize, to: SocketAddr) -> usize {
+        self.rooms.get(&to).copied().unwrap_or(0)
+    }
 }
 
 fn is_media(datagram: &[u8]) -> bool {
