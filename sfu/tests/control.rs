@@ -7,18 +7,20 @@ use plans::plan_h264;
 use sfu::config::MediaConfig;
 use sfu::control::frame::{Decoder, encode};
 use sfu::control::protocol::{
-    CreateError, EndReason, Event, Hello, PROTOCOL_VERSION, Request, RequestId, SessionId, WorkerIndex,
-    WorkerLoad,
+    CreateError, Created, EndReason, Event, Hello, PROTOCOL_VERSION, Request, RequestId, SessionId,
+    WorkerIndex, WorkerLoad,
 };
 use sfu::core::plan::{Epoch, Role, SessionPlan};
 use sfu::error::StartError;
+use sfu::stats::{StreamEnd, WorkerSnapshot};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+use str0m::ice::{StunMessageBuilder, TransId};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -124,13 +126,27 @@ impl Signaling {
     }
 
     fn create(&mut self, worker: u16, plan: SessionPlan) -> Result<SessionId, CreateError> {
+        self.create_all(worker, plan).map(|created| created.session)
+    }
+
+    fn create_all(&mut self, worker: u16, plan: SessionPlan) -> Result<Created, CreateError> {
         let request = RequestId(u64::from(worker) + 100);
         self.ask(&Request::Create { request, worker: WorkerIndex(worker), plan });
         match self.event() {
-            Event::Created { request: answered, result } if answered == request => {
-                result.map(|created| created.session)
-            }
+            Event::Created { request: answered, result } if answered == request => result,
             other => panic!("expected the answer to a create, not {other:?}"),
+        }
+    }
+
+    fn stats_until(&mut self, mut enough: impl FnMut(&[WorkerSnapshot]) -> bool) {
+        let started = Instant::now();
+        loop {
+            self.ask(&Request::Stats);
+            let Event::Stats(workers) = self.event() else { panic!("expected stats") };
+            if enough(&workers) {
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "{workers:?}");
         }
     }
 }
@@ -247,6 +263,62 @@ fn bytes_of_another_protocol_cost_the_connection_only() {
     stranger.stream.read_to_end(&mut rest).expect("the stranger is cut off");
     let (mut signaling, _) = Signaling::connect(&media.control);
     signaling.create(0, viewer()).unwrap();
+    signaling.ask(&Request::Shutdown);
+    media.thread.join().unwrap().unwrap();
+}
+
+/// A framed Binding request of a client of this session.
+fn check(created: &Created, password: &str) -> Vec<u8> {
+    let username = format!("{}:{}", created.ice_ufrag, viewer().remote.ice_ufrag);
+    let message =
+        StunMessageBuilder::new().binding().request().username(&username).prio(1).ice_controlling(1);
+    let provider = str0m_aws_lc_rs::default_provider().sha1_hmac_provider;
+    let mut bytes = vec![0; 500];
+    let length = message
+        .build(TransId::new())
+        .to_bytes(Some(password.as_bytes()), &mut bytes, |key, parts| provider.sha1_hmac(key, parts))
+        .unwrap();
+    [&(length as u16).to_be_bytes(), &bytes[..length]].concat()
+}
+
+fn connect_and_send(server: SocketAddr, bytes: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(server).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(bytes).unwrap();
+    stream
+}
+
+#[test]
+fn a_tcp_client_with_good_credentials_is_answered_until_its_session_ends_and_others_are_closed() {
+    let media = start("tcp");
+    let (mut signaling, hello) = Signaling::connect(&media.control);
+    let server = hello.workers[0].tcp_addresses[0];
+    assert!(hello.workers.iter().all(|worker| worker.tcp_addresses == [server]), "one port for all workers");
+    let last = hello.workers.len() - 1;
+    let created = signaling.create_all(last as u16, viewer()).unwrap();
+    let mut rest = Vec::new();
+
+    let _ = connect_and_send(server, b"GET / HTTP/1.1\r\n\r\n").read_to_end(&mut rest);
+    let mut forged = connect_and_send(server, &check(&created, "not the password"));
+    forged.read_to_end(&mut rest).unwrap();
+    assert!(rest.is_empty(), "strangers get no answer");
+
+    let mut client = connect_and_send(server, &check(&created, &created.ice_pwd));
+    let mut answer = [0; 4];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(answer[2..], [1, 1], "a Binding success response behind its length");
+    signaling.stats_until(|workers| {
+        let (first, last) = (&workers[0].tcp_ended, &workers[last]);
+        let rejected = last.tcp_ended[StreamEnd::Rejected as usize];
+        last.tcp_connections == 1 && rejected == 1 && first[StreamEnd::NotStun as usize] == 1
+    });
+
+    signaling.ask(&Request::Delete { session: created.session });
+    client.read_to_end(&mut rest).unwrap();
+    assert!(matches!(signaling.event(), Event::Ended { .. }));
+    signaling.stats_until(|workers| {
+        workers[last].tcp_connections == 0 && workers[last].tcp_ended[StreamEnd::Session as usize] == 1
+    });
     signaling.ask(&Request::Shutdown);
     media.thread.join().unwrap().unwrap();
 }

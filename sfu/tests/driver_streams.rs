@@ -70,7 +70,10 @@ impl World {
     }
 
     /// Turns until `enough`.
-    fn until(&mut self, mut enough: impl FnMut(&mut Driver, &[(SocketAddr, Vec<u8>)]) -> bool) -> Vec<Vec<u8>> {
+    fn until(
+        &mut self,
+        mut enough: impl FnMut(&mut Driver, &[(SocketAddr, Vec<u8>)]) -> bool,
+    ) -> Vec<Vec<u8>> {
         let (deadline, mut received) = (Instant::now() + PATIENCE, Vec::new());
         while !enough(&mut self.driver, &received) {
             assert!(Instant::now() < deadline, "{} datagrams, {:?}", received.len(), self.driver.counters());

@@ -52,7 +52,10 @@ impl Show {
 
     fn assert_no_gap(&mut self, viewer: ClientIndex) {
         let received = self.world.client(viewer).received();
-        assert!(received.windows(2).all(|pair| *pair[1].seq_no == *pair[0].seq_no + 1), "a decoder would wait for more");
+        assert!(
+            received.windows(2).all(|pair| *pair[1].seq_no == *pair[0].seq_no + 1),
+            "a decoder would wait for more"
+        );
         assert!(received.windows(2).all(|pair| pair[1].header.timestamp != pair[0].header.timestamp));
     }
 }
@@ -83,7 +86,11 @@ fn a_viewer_whose_queue_is_full_goes_on_with_the_next_key_frame_and_misses_no_nu
     (0..5).for_each(|_| show.frame(SLICE));
     assert_eq!(show.received(viewer), 2);
     assert_eq!(show.world.dropped(0, DropReason::TcpQueueFull), 5);
-    assert_eq!(show.world.client(show.publisher).take_keyframe_requests(), 0, "it is not time to ask for a key frame");
+    assert_eq!(
+        show.world.client(show.publisher).take_keyframe_requests(),
+        0,
+        "it is not time to ask for a key frame"
+    );
     show.world.set_room(viewer, ROOM);
     (0..5).for_each(|_| show.frame(SLICE));
     assert_eq!(show.received(viewer), 2, "nothing can be decoded yet, and what was skipped is not sent late");

@@ -16,8 +16,7 @@ const OFFERS: [(&str, Role, &str); 3] = [
     ("Firefox' viewer", Role::Viewer, include_str!("../tests/fixtures/offers/firefox-esr-153-whep.sdp")),
 ];
 
-fn join(text: &str, role: Role, tcp_candidates: &[],
-        candidates: &[SocketAddr]) -> Result<String, OfferError> {
+fn join(text: &str, role: Role, candidates: &[SocketAddr]) -> Result<String, OfferError> {
     let mut ssrc = 1000;
     let mut next_ssrc = || {
         ssrc += 1;
@@ -30,6 +29,7 @@ fn join(text: &str, role: Role, tcp_candidates: &[],
         ice_pwd: "0123456789abcdefABCDEF+/",
         fingerprint: [7; 32],
         candidates,
+        tcp_candidates: &[],
         origin_id: 1,
         msid: "concert",
         cname: "uringcast",

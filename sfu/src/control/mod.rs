@@ -95,7 +95,8 @@ impl Control {
         let count = config.cores.len();
         let wakers = (0..count).map(|_| Waker::new()).collect::<Result<_, _>>()?;
         let mesh = Arc::new(Mesh { inboxes: (0..count).map(|_| Inbox::new()).collect(), wakers });
-        let door = config.tcp_port.map(|port| Door::open(&config.bind, port, Arc::clone(&mesh))).transpose()?;
+        let door =
+            config.tcp_port.map(|port| Door::open(&config.bind, port, Arc::clone(&mesh))).transpose()?;
         let tcp_addresses = door.as_ref().map(|door| door.addresses.clone()).unwrap_or_default();
         let factory = WorkerFactory {
             tcp_connections: if door.is_some() { config.tcp_connections(descriptors) } else { 0 },

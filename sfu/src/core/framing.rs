@@ -136,9 +136,14 @@ mod tests {
 
     #[test]
     fn a_frame_longer_than_any_datagram_is_refused_before_it_is_kept() {
-        let stream = [&stream_of(&[b"good"])[..], &((FRAME_BYTES_MAX + 1) as u16).to_be_bytes(), &[1; 8]].concat();
+        let stream =
+            [&stream_of(&[b"good"])[..], &((FRAME_BYTES_MAX + 1) as u16).to_be_bytes(), &[1; 8]].concat();
         for piece in 1..=stream.len() {
-            assert_eq!(read_in_pieces(&stream, piece), Err(Oversize(FRAME_BYTES_MAX + 1)), "in pieces of {piece}");
+            assert_eq!(
+                read_in_pieces(&stream, piece),
+                Err(Oversize(FRAME_BYTES_MAX + 1)),
+                "in pieces of {piece}"
+            );
         }
     }
 

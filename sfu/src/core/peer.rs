@@ -46,7 +46,9 @@ pub struct LocalSocket {
 impl LocalSocket {
     fn candidate(self) -> Result<Candidate, RtcError> {
         Ok(match self.protocol {
-            Protocol::Tcp => Candidate::builder().tcp().host(self.address).tcptype(TcpType::Passive).build()?,
+            Protocol::Tcp => {
+                Candidate::builder().tcp().host(self.address).tcptype(TcpType::Passive).build()?
+            }
             _ => Candidate::host(self.address, self.protocol)?,
         })
     }

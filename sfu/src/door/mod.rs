@@ -90,7 +90,9 @@ async fn serve(
     for (index, listener) in (0..).zip(listeners) {
         match TcpListener::from_std(listener) {
             Ok(listener) => drop(spawn_local(accept(Rc::clone(&reception), index, listener))),
-            Err(error) => tracing::error!(%error, "a TCP listener cannot be served: clients must come over UDP"),
+            Err(error) => {
+                tracing::error!(%error, "a TCP listener cannot be served: clients must come over UDP")
+            }
         }
     }
     // Its end is that its sender was dropped.

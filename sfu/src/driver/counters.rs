@@ -19,7 +19,7 @@ pub struct DriverCounters {
     pub sent: u64,
     /// Datagrams that the kernel refused, also singly.
     pub send_failed: u64,
-    /// Datagrams given back because no slot was free, or the socket does not exist.
+    /// Datagrams given back because no slot was free.
     pub send_queue_full: u64,
     /// Trains that the kernel refused; their datagrams went out singly and are counted where they ended.
     pub trains_refused: u64,
