@@ -50,6 +50,19 @@ for (const [publisher, viewer] of [['Chromium', 'Firefox'], ['Firefox', 'Chromiu
   });
 }
 
+test('a viewer whose UDP is blocked in mid-stream comes back over TCP', async (t) => {
+  await network.close();
+  const source = await publish(browsers.Chromium, server, 'mid-stream', { codec: 'VP8' });
+  t.after(() => source.close());
+  const page = await watch(browsers.Firefox, server, 'mid-stream');
+  t.after(() => page.close());
+  await testPicturePlays(page, 20_000);
+  assert.equal(await protocolOf(page), 'udp', 'UDP is preferred where it works');
+  network = await BlockedUdp.open(server);
+  await until(async () => (await protocolOf(page)) === 'tcp', 'the picture comes over TCP', 60_000);
+  await testPicturePlays(page, 20_000);
+});
+
 test('the connections of sessions that ended are closed', async () => {
   const closed = async () => (await metric('uringcast_tcp_connections')) === 0;
   await until(closed, 'no connection is left', 45_000);

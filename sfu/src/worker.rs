@@ -165,6 +165,8 @@ impl Worker {
         let forwarder = &mut self.forwarder;
         let socket = self.driver.sockets().len() + usize::from(listener);
         let Ok(Some((first, end))) = framing::first(&bytes) else { return };
+        // A connection that came from the same port before is gone, and what is known of it is not known of this one.
+        forwarder.disconnected(socket, peer);
         forwarder.handle_datagram(now, socket, peer, first);
         if !forwarder.knows(socket, peer) {
             self.refused_newcomers += 1;

@@ -139,7 +139,7 @@ fn a_viewer_that_joins_over_a_narrow_way_is_sent_no_more_than_it_takes() {
     let big: Vec<u8> = IDR.iter().copied().chain([7; 1000]).collect();
     show.frame(&big);
     let viewer = show.world.join_tcp(0, plan_h264(Role::Viewer, Epoch(0)));
-    show.world.set_room(viewer, 900);
+    show.world.set_room(viewer, ROOM / 2);
     show.world.run(Duration::from_millis(300));
     assert_eq!(show.received(viewer), 0);
     show.world.set_room(viewer, ROOM);
@@ -162,6 +162,21 @@ fn a_viewer_that_comes_back_on_a_new_connection_goes_on_with_a_key_frame() {
     show.frame(SLICE);
     assert_eq!(show.received(viewer), 4, "the session is the same, only its way is another");
     show.assert_no_gap(viewer);
+}
+
+#[test]
+fn a_publisher_that_comes_back_on_a_new_connection_is_asked_for_key_frames_there() {
+    let mut world = World::new(1);
+    let publisher = world.join_tcp(0, plan_h264(Role::Publisher, Epoch(1)));
+    let mut show = Show { world, publisher, frames: 0 };
+    show.world.run(Duration::from_secs(1));
+    show.frame(IDR);
+    show.world.reconnect(publisher, 7_001);
+    (0..60).for_each(|_| show.frame(SLICE));
+    show.world.client(publisher).take_keyframe_requests();
+    show.world.join(0, plan_h264(Role::Viewer, Epoch(0)));
+    (0..10).for_each(|_| show.frame(SLICE));
+    assert!(show.world.client(publisher).take_keyframe_requests() > 0);
 }
 
 #[test]

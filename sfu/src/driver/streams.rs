@@ -16,6 +16,10 @@ use super::user_data::{ConnectionIndex, Operation, SocketIndex};
 use super::{Driver, StreamEnd};
 use crate::core::framing::Oversize;
 
+/// Of all connections this part may be sending what is left of a session that ended. More, whose clients do not read, end at once:
+/// they must not keep others out.
+const DRAINING_SHARE: usize = 4;
+
 /// The connections, by index and by the listener and address of their client.
 #[derive(Default)]
 pub(super) struct Streams {
@@ -31,6 +35,11 @@ pub(super) struct Streams {
 impl Streams {
     pub(super) fn new(connections_max: usize) -> Self {
         Self { connections_max, ..Self::default() }
+    }
+
+    /// How many belong to nobody any more and are still there.
+    fn draining(&self) -> usize {
+        self.table.len() - self.by_peer.len()
     }
 
     fn of(&mut self, socket: SocketIndex, peer: SocketAddr) -> Option<(ConnectionIndex, &mut Connection)> {
@@ -117,8 +126,13 @@ impl Driver {
 
     /// Ends a connection when what waits for it has left. Its client's datagrams are not received any more.
     pub fn close(&mut self, socket: SocketIndex, peer: SocketAddr) {
+        let may_drain = self.streams.draining() < self.streams.connections_max / DRAINING_SHARE;
         let Some((index, connection)) = self.streams.of(socket, peer) else { return };
-        connection.drain();
+        if may_drain {
+            connection.drain()
+        } else {
+            connection.end()
+        }
         self.streams.forget_peer(index);
         self.counters.connections_ended[StreamEnd::Session as usize] += 1;
         self.streams.list(index);

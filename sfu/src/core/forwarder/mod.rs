@@ -309,12 +309,18 @@ impl Forwarder {
                 continue;
             };
             let contents = Vec::from(transmit.contents);
+            let (mut socket, mut to) = (socket, transmit.destination);
+            // A check is answered where it came from. All else goes where the client wants it: str0m stays longer on a pair that
+            // the client has left, or whose connection is gone.
             if let Some(session) = self.sessions.get_mut(slot)
-                && DatagramKind::of(&contents) == Some(DatagramKind::Dtls)
+                && let Some(kind) = DatagramKind::of(&contents).filter(|kind| *kind != DatagramKind::Stun)
             {
-                session.path.get_or_insert((socket, transmit.destination));
+                if kind == DatagramKind::Dtls {
+                    session.path.get_or_insert((socket, to));
+                }
+                (socket, to) = session.path.unwrap_or((socket, to));
             }
-            self.out.transmits.push(Transmit { socket, to: transmit.destination, contents });
+            self.out.transmits.push(Transmit { socket, to, contents });
         }
     }
 

@@ -16,6 +16,10 @@ const OVERHEAD_BYTES: usize = 80;
 /// wait: to go on at once would fill it again before it has shown a second.
 const RESTART_ROOM: usize = 192 << 10;
 
+/// What a viewer is sent to catch up leaves so many bytes free, half of what may wait, so that the first large frame afterwards
+/// does not set it back again.
+const LIVE_ROOM: usize = 128 << 10;
+
 impl Forwarder {
     /// Whether the client behind this address has shown that it is one of ours, by a request with good integrity.
     pub fn knows(&self, socket: usize, from: SocketAddr) -> bool {
@@ -56,7 +60,7 @@ impl Forwarder {
         let sent = serving.packets.iter().filter(is_sent);
         let needed: usize = sent.map(|packet| packet.payload.len() + OVERHEAD_BYTES).sum();
         if needed <= room && (room >= RESTART_ROOM || !viewer.skips()) {
-            return Some(room - needed);
+            return Some(room.saturating_sub(needed + LIVE_ROOM));
         }
         let overflows = viewer.skip_to_keyframe(now, &serving.stores);
         self.meters.counters.tcp_overflows += u64::from(overflows);
