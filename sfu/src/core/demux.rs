@@ -49,6 +49,15 @@ pub fn ufrag(session: SessionId, random: u32) -> String {
     format!("{worker:02x}{slot:06x}{generation:08x}{random:08x}")
 }
 
+/// The worker that a ufrag names, and that must know the session.
+pub fn worker_of(ufrag: &[u8]) -> Option<WorkerIndex> {
+    if ufrag.len() != UFRAG_BYTES {
+        return None;
+    }
+    let digits = std::str::from_utf8(ufrag.get(..2)?).ok()?;
+    u16::from_str_radix(digits, 16).ok().map(WorkerIndex)
+}
+
 /// The slot that a ufrag names. The caller compares the whole ufrag with that of the session in the slot.
 pub fn slot_of(ufrag: &[u8]) -> Option<usize> {
     if ufrag.len() != UFRAG_BYTES {
@@ -68,7 +77,10 @@ mod tests {
     #[test]
     fn a_ufrag_names_its_slot() {
         let session = SessionId { worker: WorkerIndex(3), slot: 0x1234, generation: 9 };
-        assert_eq!(slot_of(ufrag(session, 0xdead_beef).as_bytes()), Some(0x1234));
+        let ufrag = ufrag(session, 0xdead_beef);
+        assert_eq!(slot_of(ufrag.as_bytes()), Some(0x1234));
+        assert_eq!(worker_of(ufrag.as_bytes()), Some(WorkerIndex(3)));
+        assert_eq!((worker_of(b"zz"), worker_of(&[b'z'; UFRAG_BYTES])), (None, None));
         assert_eq!(slot_of(b"zz"), None);
         assert_eq!(slot_of(&[0xff; UFRAG_BYTES]), None);
     }

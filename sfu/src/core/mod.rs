@@ -9,6 +9,7 @@ pub mod dtls;
 pub mod egress;
 pub mod extensions;
 pub mod forwarder;
+pub mod framing;
 pub mod header;
 pub mod ice;
 pub mod ice_check;

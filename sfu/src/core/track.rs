@@ -40,6 +40,8 @@ pub struct Track {
     payload: Option<(Codec, Payload)>,
     rewriter: RtpRewriter,
     phase: Phase,
+    /// Key frames up to this sequence number came before too much waited for the viewer, and are no start for it.
+    skipped: Option<u64>,
     /// Packets sent under `ssrc`, retransmissions not counted.
     pub packets_sent: u64,
     /// Their payload bytes.
@@ -157,6 +159,7 @@ impl Track {
                 MediaKind::Audio => Phase::Live,
                 MediaKind::Video => Phase::AwaitingKeyframe { since: now },
             },
+            skipped: None,
             packets_sent: 0,
             octets_sent: 0,
             newest: None,
@@ -193,8 +196,30 @@ impl Track {
         match self.phase {
             Phase::Live => false,
             Phase::CatchingUp { .. } => true,
-            Phase::AwaitingKeyframe { .. } => store.newest_keyframe().is_some() && is_heard(now, store),
+            Phase::AwaitingKeyframe { .. } => self.may_start(store) && is_heard(now, store),
         }
+    }
+
+    /// Nothing more is sent before a key frame that is yet to come. False if that is so already.
+    pub fn skip_to_keyframe(&mut self, now: Instant, store: &PacketStore) -> bool {
+        if self.skipped.is_some() || self.awaits_keyframe() {
+            return false;
+        }
+        self.skipped = Some(store.newest_keyframe().map_or(0, |keyframe| keyframe.header.sequence));
+        self.phase = Phase::AwaitingKeyframe { since: now };
+        true
+    }
+
+    /// Whether [`Track::skip_to_keyframe`] holds still.
+    pub fn skips(&self) -> bool {
+        self.skipped.is_some()
+    }
+
+    /// Whether there is a key frame from which the viewer may be sent what follows.
+    fn may_start(&self, store: &PacketStore) -> bool {
+        // Another source counts anew.
+        let skipped = self.skipped.filter(|_| self.rewriter.source() == store.source());
+        store.newest_keyframe().is_some_and(|keyframe| skipped.is_none_or(|it| keyframe.header.sequence > it))
     }
 
     /// Begins to catch up if there is a key frame to begin with; true if it does so now.
@@ -210,12 +235,14 @@ impl Track {
             Phase::AwaitingKeyframe { since } => {
                 let age = now.saturating_duration_since(keyframe.header.received);
                 let waited = now.saturating_duration_since(since);
-                is_heard(now, store) && (age <= FRESH_KEYFRAME || waited >= KEYFRAME_PATIENCE)
+                let is_good = age <= FRESH_KEYFRAME || waited >= KEYFRAME_PATIENCE;
+                self.may_start(store) && is_heard(now, store) && is_good
             }
         };
         if begins {
             self.rewriter.switch(&keyframe.header, &newest.header, now);
             self.phase = Phase::CatchingUp { from: keyframe.header.sequence, at: None };
+            self.skipped = None;
             self.note_newest(&newest.header);
         }
         begins

@@ -116,12 +116,15 @@ fn answer(
 ) -> Result<String, Problem> {
     let worker = ready.workers.get(usize::from(admission.worker.0)).ok_or(CreateFailure::Unavailable)?;
     let created = claim.created();
-    let candidates = candidates::ordered(&worker.addresses, &app.config.public_ip, peer.local.ip());
+    let ordered = |bound| candidates::ordered(bound, &app.config.public_ip, peer.local.ip());
+    let (candidates, mut tcp_candidates) = (ordered(&worker.addresses), ordered(&worker.tcp_addresses));
+    tcp_candidates.truncate(candidates::TCP_CANDIDATES_MAX);
     let local = LocalDescription {
         ice_ufrag: &created.ice_ufrag,
         ice_pwd: &created.ice_pwd,
         fingerprint: ready.fingerprint,
         candidates: &candidates,
+        tcp_candidates: &tcp_candidates,
         origin_id: u64::from_be_bytes(random_bytes()?) >> 1,
         msid: admission.blob.name.as_str(),
         cname: &admission.plan.stream.cname(),

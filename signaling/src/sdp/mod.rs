@@ -6,6 +6,7 @@
 
 mod answer;
 mod attributes;
+mod candidate;
 mod certificate;
 mod error;
 mod fmtp;
@@ -13,6 +14,7 @@ mod parse;
 mod plan;
 
 pub use answer::{ICE_SESSION_LINES, LocalDescription, answer};
+pub use candidate::candidates;
 pub use error::OfferError;
 pub use parse::Offer;
 pub use plan::plan;

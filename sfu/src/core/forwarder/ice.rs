@@ -150,17 +150,19 @@ impl Forwarder {
         }
         if let Some(evicted) = self.sessions.get_mut(slot).and_then(|session| session.add_address(path)) {
             self.addresses.remove(&evicted);
+            self.hang_up(evicted);
         }
     }
 
     /// Forgets the addresses of the ICE session before the last.
     pub(super) fn forget_addresses(&mut self, now: Instant, slot: usize) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        for path in session.expired_addresses(now) {
-            if session.path != Some(path) && self.addresses.get(&path) == Some(&slot) {
-                session.addresses.retain(|address| *address != path);
-                self.addresses.remove(&path);
-            }
+        let mut forgotten = session.expired_addresses(now);
+        forgotten.retain(|path| session.path != Some(*path) && self.addresses.get(path) == Some(&slot));
+        session.addresses.retain(|address| !forgotten.contains(address));
+        for path in forgotten {
+            self.addresses.remove(&path);
+            self.hang_up(path);
         }
     }
 

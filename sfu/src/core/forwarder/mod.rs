@@ -7,6 +7,7 @@ mod fan_out;
 mod feedback;
 mod ice;
 mod ingress;
+mod streams;
 
 pub use fan_out::GROUP_PACKETS_MAX;
 
@@ -448,6 +449,7 @@ impl Forwarder {
         let Some(session) = self.sessions.try_remove(slot) else { return };
         for address in &session.addresses {
             self.addresses.remove(address);
+            self.hang_up(*address);
         }
     }
 
