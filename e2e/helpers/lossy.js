@@ -86,7 +86,7 @@ export class LossyPath {
       const native = RTCPeerConnection.prototype.setRemoteDescription;
       RTCPeerConnection.prototype.setRemoteDescription = function ({ type, sdp }) {
         const lines = sdp.split('\\r\\n').flatMap((line) => {
-          const candidate = /^(a=candidate:.* )${ADDRESS.replaceAll('.', '\\.')} (\\d+)( typ host.*)$/.exec(line);
+          const candidate = /^(a=candidate:\\S+ 1 udp .* )${ADDRESS.replaceAll('.', '\\.')} (\\d+)( typ host.*)$/.exec(line);
           if (candidate) return [candidate[1] + '${ADDRESS} ' + ports[candidate[2]] + candidate[3]];
           return line.startsWith('a=candidate:') ? [] : [line];
         });

@@ -12,6 +12,8 @@ pub struct MediaConfig {
     pub bind: Vec<IpAddr>,
     /// Worker `i` uses port `udp_port + i` on each address.
     pub udp_port: u16,
+    /// Clients whose UDP is blocked connect to this TCP port, on each address, one for all workers; none for no TCP.
+    pub tcp_port: Option<u16>,
     /// The cores to pin to, one worker each. Not empty, at most [`WORKERS_MAX`].
     pub cores: Vec<usize>,
     /// Hash of the configuration that signaling compares before it adopts a running media process.
@@ -22,12 +24,28 @@ impl MediaConfig {
     /// File descriptors that the process needs: a ring, a waker and an event per worker, its sockets, and the rest.
     pub fn descriptors_needed(&self) -> u64 {
         let workers = self.cores.len() as u64;
-        workers * (3 + self.bind.len() as u64) + DESCRIPTORS_BESIDE_WORKERS
+        let tcp = if self.tcp_port.is_some() { self.bind.len() as u64 + TCP_WAITING_MAX as u64 } else { 0 };
+        workers * (3 + self.bind.len() as u64) + tcp + DESCRIPTORS_BESIDE_WORKERS
+    }
+
+    /// TCP connections that each worker may have, of `descriptors` that the process may open.
+    pub fn tcp_connections(&self, descriptors: u64) -> usize {
+        let spare = descriptors.saturating_sub(self.descriptors_needed()) / self.cores.len().max(1) as u64;
+        usize::try_from(spare).unwrap_or(usize::MAX).min(TCP_CONNECTIONS_MAX)
     }
 }
 
 /// Control connections, the control thread's own ring, standard streams, and room.
 const DESCRIPTORS_BESIDE_WORKERS: u64 = 64;
+/// TCP connections of one worker. Each may hold `driver::STREAM_QUEUE_BYTES` while its client is slow: 1 GiB if all are.
+pub const TCP_CONNECTIONS_MAX: usize = 4096;
+/// TCP connections that have not sent a request yet, all together: one takes a round trip, so 5,000 joins/s at 100 ms are 500.
+/// Each is a descriptor and at most some 3 kB. Above, the oldest is closed, so that idle ones cannot keep others out.
+pub const TCP_WAITING_MAX: usize = 512;
+/// Those of one source, an IPv4 address or an IPv6 /64: a venue behind one address, whose viewers join at once, has room.
+pub const TCP_WAITING_PER_SOURCE: usize = 64;
+/// In this time a connection must have sent its first request: two retransmissions of a SYN's data after 1 and 2 s, and some.
+pub const TCP_REQUEST_SECONDS: u64 = 5;
 /// Workers in one media process. A worker set is one 64-bit mask.
 pub const WORKERS_MAX: usize = 64;
 /// Sessions on one worker; bounds the slab, the timers and the ufrag's slot number.

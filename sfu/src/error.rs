@@ -63,6 +63,26 @@ pub enum StartError {
         /// What was to be bound.
         addr: SocketAddr,
     },
+    /// Another process holds the TCP port.
+    #[error(
+        "TCP {addr} is taken by another process (`ss -tlnp` names it): stop it, choose another --tcp-port, or --tcp-port 0 to \
+         serve clients over UDP alone"
+    )]
+    TcpPortTaken {
+        /// What was to be bound.
+        addr: SocketAddr,
+    },
+    /// A TCP listener could not be opened for another reason.
+    #[error(
+        "TCP listener on {addr} failed ({source}): choose another --tcp-port (below 1024 it takes CAP_NET_BIND_SERVICE), or \
+         --tcp-port 0 to serve clients over UDP alone"
+    )]
+    TcpListener {
+        /// What was to be bound.
+        addr: SocketAddr,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// No interface has the address.
     #[error(
         "{} is not an address of this machine (`ip addr` lists them): correct --bind; behind 1:1 NAT bind the private address \
@@ -185,6 +205,8 @@ mod tests {
             StartError::LockedMemory { limit: None },
             StartError::FileDescriptors { limit: 1024, needed: 16_500 },
             StartError::PortTaken { addr },
+            StartError::TcpPortTaken { addr },
+            StartError::TcpListener { addr, source: io() },
             StartError::AddressNotHere { addr },
             StartError::Permission { addr },
             StartError::Socket { addr, source: io() },

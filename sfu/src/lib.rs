@@ -9,6 +9,7 @@ compile_error!("uringcast needs Linux 6.1 or newer: its packet path is io_uring"
 pub mod config;
 pub mod control;
 pub mod core;
+pub mod door;
 pub mod driver;
 pub mod error;
 pub mod mesh;

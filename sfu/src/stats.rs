@@ -44,11 +44,13 @@ pub enum DropReason {
     UnknownTransaction,
     /// Withheld from an address that has not proved that it hears us, or is not heard any more.
     UnprovenAddress,
+    /// Too much waits for a TCP connection that the client does not read fast enough, or the connection is gone.
+    TcpQueueFull,
 }
 
 impl DropReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [DropReason; 19] = [
+    pub const ALL: [DropReason; 20] = [
         DropReason::UnknownAddress,
         DropReason::UnknownUfrag,
         DropReason::NotMedia,
@@ -68,6 +70,7 @@ impl DropReason {
         DropReason::TooLate,
         DropReason::UnknownTransaction,
         DropReason::UnprovenAddress,
+        DropReason::TcpQueueFull,
     ];
 
     /// The label value.
@@ -92,6 +95,53 @@ impl DropReason {
             DropReason::TooLate => "too_late",
             DropReason::UnknownTransaction => "unknown_transaction",
             DropReason::UnprovenAddress => "unproven_address",
+            DropReason::TcpQueueFull => "tcp_queue_full",
+        }
+    }
+}
+
+/// Why a TCP connection ended: the closed set of values of its metric's `reason` label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[repr(usize)]
+pub enum StreamEnd {
+    /// It sent no whole STUN request in time.
+    NoRequest,
+    /// What it sent first is not a STUN request to one of our sessions, or is longer than any datagram.
+    NotStun,
+    /// Too many at once, of one source or of all; or the worker's lane was full.
+    TooMany,
+    /// Its request names no session, or has no good integrity.
+    Rejected,
+    /// The client closed it, or takes nothing any more.
+    Peer,
+    /// A later frame is longer than any datagram.
+    Oversize,
+    /// Its session ended, or keeps other addresses.
+    Session,
+}
+
+impl StreamEnd {
+    /// Every reason, in the order of their numbers.
+    pub const ALL: [StreamEnd; 7] = [
+        StreamEnd::NoRequest,
+        StreamEnd::NotStun,
+        StreamEnd::TooMany,
+        StreamEnd::Rejected,
+        StreamEnd::Peer,
+        StreamEnd::Oversize,
+        StreamEnd::Session,
+    ];
+
+    /// The label value.
+    pub fn label(self) -> &'static str {
+        match self {
+            StreamEnd::NoRequest => "no_request",
+            StreamEnd::NotStun => "not_stun",
+            StreamEnd::TooMany => "too_many",
+            StreamEnd::Rejected => "rejected",
+            StreamEnd::Peer => "peer",
+            StreamEnd::Oversize => "oversize",
+            StreamEnd::Session => "session",
         }
     }
 }
@@ -170,6 +220,12 @@ pub struct WorkerSnapshot {
     pub mesh_dropped_packets: u64,
     /// Trains that the kernel refused whole; their datagrams then left one by one, so nothing was lost.
     pub egress_trains_refused: u64,
+    /// TCP connections of clients now.
+    pub tcp_connections: u64,
+    /// Times that a viewer was set back to the next key frame because too much waited for its TCP connection.
+    pub tcp_overflows: u64,
+    /// TCP connections that ended, by [`StreamEnd`].
+    pub tcp_ended: [u64; StreamEnd::ALL.len()],
     /// By [`DropReason`].
     pub dropped: [u64; DropReason::ALL.len()],
     /// Time spent outside the wait, in nanoseconds.
@@ -198,6 +254,10 @@ mod tests {
             assert_eq!(reason as usize, index, "{reason:?}");
             let same = DropReason::ALL.iter().filter(|other| other.label() == reason.label());
             assert_eq!(same.count(), 1, "{}", reason.label());
+        }
+        for (index, end) in StreamEnd::ALL.into_iter().enumerate() {
+            assert_eq!(end as usize, index, "{end:?}");
+            assert_eq!(StreamEnd::ALL.iter().filter(|other| other.label() == end.label()).count(), 1);
         }
     }
 }

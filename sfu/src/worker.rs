@@ -1,19 +1,20 @@
 //! A worker: one core, one loop, everything it needs.
 //!
-//! wait → reap → mailbox → mesh in → timers → mesh out → fan out → hand over. Every phase is bounded; what is left over
+//! wait → reap → newcomers → mailbox → mesh in → timers → mesh out → fan out → hand over. Every phase is bounded; what is left over
 //! makes the next wait return at once.
 
 use crate::control::protocol::{IceCredentials, RequestId, SessionId, WorkerIndex};
 use crate::core::egress::{TrainLimits, Trains};
 use crate::core::forwarder::{Forwarder, GROUP_PACKETS_MAX};
+use crate::core::framing;
 use crate::core::layers::Wish;
 use crate::core::meters::Histogram;
 use crate::core::outbox::{Crossing, SessionEvent};
 use crate::core::plan::SessionPlan;
 use crate::driver::{Driver, DriverError, SocketIndex, TrainSizes, Waker};
-use crate::mesh::{Inbox, MeshPacket, WorkerSet};
+use crate::mesh::{Inbox, MeshPacket, Newcomer, WorkerSet};
 use crate::stats::{
-    DropReason, HistogramSnapshot, LOOP_SECONDS_BOUNDS, TRAIN_PACKETS_BOUNDS, WorkerSnapshot,
+    DropReason, HistogramSnapshot, LOOP_SECONDS_BOUNDS, StreamEnd, TRAIN_PACKETS_BOUNDS, WorkerSnapshot,
 };
 use crossbeam::queue::SegQueue;
 use std::net::SocketAddr;
@@ -27,6 +28,8 @@ const COMMANDS_PER_TURN: usize = 64;
 const SIGNALS_PER_TURN: usize = 256;
 /// Packets taken from other workers per turn: a whole group of pictures, so that viewers start with all of it.
 const PACKETS_PER_TURN: usize = GROUP_PACKETS_MAX;
+/// TCP connections taken per turn: 16 of some 10 µs each, most of it the kernel's work of closing one that is nobody's.
+const NEWCOMERS_PER_TURN: usize = 16;
 /// Sessions whose timers run per turn: 256 at about 5 µs each are 1.3 ms.
 const TIMERS_PER_TURN: usize = 256;
 /// Over this time the busy ratio is taken.
@@ -92,6 +95,8 @@ pub struct Worker {
     mailbox: Arc<SegQueue<Command>>,
     events: mpsc::Sender<(WorkerIndex, FromWorker)>,
     loop_meter: LoopMeter,
+    /// TCP connections that asked for a session and were closed.
+    refused_newcomers: u64,
 }
 
 impl Worker {
@@ -104,7 +109,8 @@ impl Worker {
         mailbox: Arc<SegQueue<Command>>,
         events: mpsc::Sender<(WorkerIndex, FromWorker)>,
     ) -> Worker {
-        Worker { index, forwarder, driver, mesh, mailbox, events, loop_meter: LoopMeter::new(Instant::now()) }
+        let loop_meter = LoopMeter::new(Instant::now());
+        Worker { index, forwarder, driver, mesh, mailbox, events, loop_meter, refused_newcomers: 0 }
     }
 
     /// Runs until told to shut down. An error means that the kernel refuses the ring.
@@ -114,6 +120,7 @@ impl Worker {
             let now = Instant::now();
             self.loop_meter.woke(now);
             self.reap(now);
+            self.newcomers(now);
             self.mailbox(now);
             self.mesh_in(now);
             self.forwarder.handle_timeout(now, TIMERS_PER_TURN);
@@ -132,7 +139,8 @@ impl Worker {
         let now = Instant::now();
         self.loop_meter.sleeps(now);
         let inbox = &self.mesh.inboxes[usize::from(self.index.0)];
-        let left_over = !self.mailbox.is_empty() || !inbox.packets.is_empty() || !inbox.signals.is_empty();
+        let crossed = !inbox.packets.is_empty() || !inbox.signals.is_empty() || !inbox.newcomers.is_empty();
+        let left_over = crossed || !self.mailbox.is_empty();
         let undelivered = !self.forwarder.out.events.is_empty() || !self.forwarder.out.signals.is_empty();
         let timers = self.forwarder.deadline().map(|at| at.saturating_duration_since(now));
         let timeout = match (left_over, undelivered) {
@@ -149,6 +157,40 @@ impl Worker {
             let socket = usize::from(datagram.socket.get());
             forwarder.handle_datagram(now, socket, datagram.from, datagram.payload);
         });
+        while let Some((socket, from)) = self.driver.next_ended() {
+            self.forwarder.disconnected(usize::from(socket.get()), from);
+        }
+    }
+
+    fn newcomers(&mut self, now: Instant) {
+        let mesh = Arc::clone(&self.mesh);
+        let inbox = &mesh.inboxes[usize::from(self.index.0)];
+        for _ in 0..NEWCOMERS_PER_TURN {
+            let Some(newcomer) = inbox.newcomers.pop() else { return };
+            self.newcomer(now, newcomer);
+        }
+    }
+
+    /// A TCP connection: it is kept if its first datagram is a request with good integrity, else closed by its drop.
+    fn newcomer(&mut self, now: Instant, newcomer: Newcomer) {
+        let Newcomer { listener, stream, peer, bytes } = newcomer;
+        let forwarder = &mut self.forwarder;
+        let socket = self.driver.sockets().len() + usize::from(listener);
+        let Ok(Some((first, end))) = framing::first(&bytes) else { return };
+        // A connection that came from the same port before is gone, and what is known of it is not known of this one.
+        forwarder.disconnected(socket, peer);
+        forwarder.handle_datagram(now, socket, peer, first);
+        if !forwarder.knows(socket, peer) {
+            self.refused_newcomers += 1;
+            return;
+        }
+        let index = SocketIndex::new(socket as u16);
+        let adopted = self.driver.adopt(stream, index, peer, &bytes[end..], |datagram| {
+            forwarder.handle_datagram(now, socket, peer, datagram.payload);
+        });
+        if adopted.is_err() {
+            forwarder.disconnected(socket, peer);
+        }
     }
 
     fn mailbox(&mut self, now: Instant) {
@@ -178,6 +220,10 @@ impl Worker {
         add(DropReason::ReceiveBuffersExhausted, driver.receive_buffers_exhausted);
         add(DropReason::SocketBufferFull, self.driver.dropped_by_kernel());
         add(DropReason::NotMedia, driver.receive_malformed);
+        add(DropReason::TcpQueueFull, driver.stream_dropped);
+        snapshot.tcp_connections = driver.connections;
+        snapshot.tcp_ended = driver.connections_ended;
+        snapshot.tcp_ended[StreamEnd::Rejected as usize] += self.refused_newcomers;
         snapshot.egress_trains_refused = driver.trains_refused;
         snapshot.train_packets = train_packets(&driver.train_datagrams);
         self.loop_meter.fill(&mut snapshot);
@@ -220,6 +266,9 @@ impl Worker {
             let socket = SocketIndex::new(transmit.socket as u16);
             // A datagram that found no slot is counted by the driver.
             let _ = self.driver.send(socket, transmit.to, transmit.contents);
+        }
+        for (socket, to) in self.forwarder.out.closes.drain(..) {
+            self.driver.close(SocketIndex::new(socket as u16), to);
         }
     }
 
@@ -276,6 +325,10 @@ impl Trains for DriverTrains<'_> {
         if let Err(buffer) = self.0.send_train(SocketIndex::new(socket as u16), to, segment, datagrams) {
             self.0.give_back(buffer);
         }
+    }
+
+    fn room(&self, socket: usize, to: SocketAddr) -> usize {
+        self.0.room(SocketIndex::new(socket as u16), to)
     }
 }
 

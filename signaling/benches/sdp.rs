@@ -29,6 +29,7 @@ fn join(text: &str, role: Role, candidates: &[SocketAddr]) -> Result<String, Off
         ice_pwd: "0123456789abcdefABCDEF+/",
         fingerprint: [7; 32],
         candidates,
+        tcp_candidates: &[],
         origin_id: 1,
         msid: "concert",
         cname: "uringcast",

@@ -5,13 +5,16 @@ use std::net::{IpAddr, SocketAddr};
 /// The answer must stay below 8192 bytes for ffmpeg, and every candidate costs a client checks.
 const CANDIDATES_MAX: usize = 16;
 
+/// Over TCP a client opens a connection to each, so it is told the best only; they add 0.7 kB to the answer.
+pub const TCP_CANDIDATES_MAX: usize = 8;
+
 /// The candidates of one worker, best first, because ffmpeg reads the first one only: the public addresses, the
 /// address that the client's HTTP reached (it can evidently reach that one), global, private, loopback.
 ///
 /// Behind 1:1 NAT the private addresses of a family that has a public one are left out, except for a client that came
 /// in on one.
 pub fn ordered(bound: &[SocketAddr], public: &[IpAddr], reached: IpAddr) -> Vec<SocketAddr> {
-    let port = bound.first().map_or(0, SocketAddr::port);
+    let Some(port) = bound.first().map(SocketAddr::port) else { return Vec::new() };
     let translated = |address: &IpAddr| public.iter().any(|public| public.is_ipv4() == address.is_ipv4());
     let mut local: Vec<IpAddr> = bound
         .iter()
@@ -74,6 +77,11 @@ mod tests {
         let bound = ["10.0.0.5", "172.17.0.1", "fd00::1"];
         assert_eq!(order(&bound, &["203.0.113.9"], "192.0.2.1"), ["203.0.113.9", "fd00::1"]);
         assert_eq!(order(&bound, &["203.0.113.9"], "10.0.0.5"), ["203.0.113.9", "10.0.0.5", "fd00::1"]);
+    }
+
+    #[test]
+    fn where_nothing_is_bound_there_is_no_candidate() {
+        assert!(ordered(&[], &["203.0.113.9".parse().expect("address")], [127, 0, 0, 1].into()).is_empty());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::first_screen;
 use crate::http::tls::Tls;
 use crate::start;
 use sfu::config::MediaConfig;
-use sfu::driver::{open_sockets, probe};
+use sfu::driver::{open_listeners, open_sockets, probe};
 use std::net::{SocketAddr, TcpListener};
 
 /// Prints every finding.
@@ -66,14 +66,23 @@ fn media(config: &Config) -> Vec<Finding> {
     if media.bind.is_empty() {
         findings.push(("media", Err(StartError::Engine(sfu::error::StartError::NoAddress))));
     }
+    if let Some(port) = media.tcp_port {
+        let addresses: Vec<SocketAddr> = media.bind.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+        let bound = open_listeners(&media.bind, port).map_err(StartError::Engine);
+        let candidates = candidates::ordered(&addresses, &config.public_ip, config.http.ip());
+        findings.push(("tcp", bound.map(|_| format!("candidates of all workers {}", list(&candidates)))));
+    }
     for (core, port) in media.cores.iter().zip(media.udp_port..) {
         let addresses: Vec<SocketAddr> = media.bind.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
         let bound = open_sockets(&media.bind, port).map_err(StartError::Engine);
         let candidates = candidates::ordered(&addresses, &config.public_ip, config.http.ip());
-        let list: Vec<String> = candidates.iter().map(ToString::to_string).collect();
-        findings.push(("worker", bound.map(|_| format!("core {core}, candidates {}", list.join(", ")))));
+        findings.push(("worker", bound.map(|_| format!("core {core}, candidates {}", list(&candidates)))));
     }
     findings
+}
+
+fn list(candidates: &[SocketAddr]) -> String {
+    candidates.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn kernel(media: &MediaConfig) -> Result<String, StartError> {

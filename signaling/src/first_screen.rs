@@ -117,11 +117,13 @@ fn media(workers: &[WorkerInfo]) -> Vec<Row> {
         (Some(port), _) => format!("UDP {port}"),
         _ => "no UDP port".to_owned(),
     };
+    let tcp = workers.first().and_then(|worker| worker.tcp_addresses.first());
+    let tcp = tcp.map_or(String::new(), |address| format!(" and TCP {}", address.port()));
     let addresses = workers.first().map(|worker| list(worker.addresses.iter().map(SocketAddr::ip)));
     let (plural, cores) =
         (if workers.len() == 1 { "" } else { "s" }, list(workers.iter().map(|worker| worker.core)));
     vec![
-        ("Media", vec![format!("{range} on {}", addresses.unwrap_or_default())]),
+        ("Media", vec![format!("{range}{tcp} on {}", addresses.unwrap_or_default())]),
         ("Workers", vec![format!("{} on core{plural} {cores}", workers.len())]),
     ]
 }
@@ -171,6 +173,7 @@ mod tests {
         let worker = |core: usize| WorkerInfo {
             core,
             addresses: vec![SocketAddr::new([127, 0, 0, 1].into(), 8200 + core as u16)],
+            tcp_addresses: vec![SocketAddr::new([127, 0, 0, 1].into(), 8200)],
         };
         let base = base_url(&config, &[config.http]);
         render(&rows(&config, &base, Some(&[worker(0), worker(1)])), false)
@@ -180,7 +183,7 @@ mod tests {
     fn a_person_finds_what_to_open_and_where_media_listens() {
         let screen = screen(&[]);
         assert!(screen.contains("Publish   http://127.0.0.1:8080/publish/demo\n"), "{screen}");
-        assert!(screen.contains("Media     UDP 8200-8201 on 127.0.0.1\n"), "{screen}");
+        assert!(screen.contains("Media     UDP 8200-8201 and TCP 8200 on 127.0.0.1\n"), "{screen}");
         assert!(screen.contains("Workers   2 on cores 0, 1\n"), "{screen}");
         assert!(screen.contains("-f whip http://127.0.0.1:8080/demo/whip\n"), "{screen}");
         assert!(!screen.contains('\x1b'));

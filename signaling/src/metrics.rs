@@ -6,7 +6,7 @@ use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily,
 use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, TextEncoder};
 use sfu::control::protocol::EndReason;
 use sfu::core::plan::Role;
-use sfu::stats::{DropReason, HistogramSnapshot, JoinPhase, WorkerSnapshot};
+use sfu::stats::{DropReason, HistogramSnapshot, JoinPhase, StreamEnd, WorkerSnapshot};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -60,6 +60,18 @@ const KEYFRAME_REQUESTS: Family =
     counter("uringcast_keyframe_requests_total", "Key-frame requests sent to publishers.");
 const MESH_DROPPED: Family =
     counter("uringcast_mesh_dropped_packets_total", "Packets that found the ring to another worker full.");
+const TCP_CONNECTIONS: Family =
+    gauge("uringcast_tcp_connections", "TCP connections of clients that belong to a session.");
+const TCP_CLOSED: Family = counter(
+    "uringcast_tcp_connections_closed_total",
+    "TCP connections that ended: no_request (none came in time), not_stun (something else came), too_many (of one source, or of \
+     all), rejected (no session, or no good integrity), peer (the client, or its network), oversize (a frame longer than any \
+     datagram), session (its session ended).",
+);
+const TCP_OVERFLOWS: Family = counter(
+    "uringcast_tcp_overflows_total",
+    "Times that a viewer was set back to the next key frame because it did not read its TCP connection fast enough.",
+);
 const FORWARD_LATENCY: Family = histogram(
     "uringcast_forward_latency_seconds",
     "From the arrival of a datagram until its last copy was handed to the kernel.",
@@ -265,6 +277,9 @@ impl MediaReport {
         };
         let dropped = DropReason::ALL.iter().zip(total.dropped);
         let dropped = dropped.map(|(reason, count)| counter_metric(&[("reason", reason.label())], count));
+        let closed = StreamEnd::ALL.iter().zip(total.tcp_ended);
+        let closed = closed.map(|(end, count)| counter_metric(&[("reason", end.label())], count));
+        let connections: u64 = self.latest.iter().map(|worker| worker.tcp_connections).sum();
         vec![
             family(RTP_PACKETS, directions(total.rtp_packets_in, total.rtp_packets_out)),
             family(RTP_BYTES, directions(total.rtp_bytes_in, total.rtp_bytes_out)),
@@ -275,6 +290,9 @@ impl MediaReport {
             family(TRAINS_REFUSED, vec![counter_metric(&[], total.egress_trains_refused)]),
             family(KEYFRAME_REQUESTS, vec![counter_metric(&[], total.keyframe_requests)]),
             family(MESH_DROPPED, vec![counter_metric(&[], total.mesh_dropped_packets)]),
+            family(TCP_CONNECTIONS, vec![gauge_metric(&[], connections as f64)]),
+            family(TCP_CLOSED, closed.collect()),
+            family(TCP_OVERFLOWS, vec![counter_metric(&[], total.tcp_overflows)]),
             family(FORWARD_LATENCY, vec![histogram_metric(&[], &total.forward_latency)]),
             family(JOIN, join_metrics(&total, answer)),
             family(WORKER_BUSY, self.per_worker(|label, worker| gauge_metric(label, worker.busy_ratio))),
@@ -320,6 +338,10 @@ fn add(total: &mut WorkerSnapshot, more: &WorkerSnapshot) {
     total.mesh_dropped_packets += more.mesh_dropped_packets;
     total.egress_trains_refused += more.egress_trains_refused;
     for (total, more) in total.dropped.iter_mut().zip(more.dropped) {
+        *total += more;
+    }
+    total.tcp_overflows += more.tcp_overflows;
+    for (total, more) in total.tcp_ended.iter_mut().zip(more.tcp_ended) {
         *total += more;
     }
     add_histogram(&mut total.train_packets, &more.train_packets);

@@ -286,7 +286,8 @@ fn clients_that_may_post_are_told_of_ice_servers() {
     let token = (name, value.as_str());
     let told = |answer: &Response| -> Vec<String> {
         let links = answer.headers.iter().filter(|(name, _)| name == "link");
-        links.map(|(_, value)| value.clone()).collect()
+        let links = links.map(|(_, value)| value.clone());
+        links.filter(|value| value.contains("rel=\"ice-server\"")).collect()
     };
     for end in ["whip", "whep"] {
         let path = format!("/demo/{end}");

@@ -4,6 +4,7 @@ mod receive;
 mod receivers;
 mod send;
 mod senders;
+mod tcp;
 
 use crate::clock::ThreadClock;
 use crate::error::Error;
@@ -44,6 +45,8 @@ pub enum Method {
     TokioUring,
     /// The server's own ring through its interface: SENDMSG out, multishot RECVMSG and a buffer ring in.
     Driver,
+    /// The same over TCP, each datagram behind its length: what a client whose UDP is blocked costs.
+    DriverTcp,
     /// A ring with nothing around it: SEND and SEND_ZC.
     Ring,
 }
@@ -58,6 +61,7 @@ impl Method {
             (Method::Sendmmsg, Direction::Receive) => "recvmmsg",
             (Method::TokioUring, _) => "tokio-uring",
             (Method::Driver, _) => "sfu::driver",
+            (Method::DriverTcp, _) => "sfu::driver, TCP",
             (Method::Ring, _) => "bare ring",
         }
     }

@@ -35,7 +35,7 @@ pub(super) fn open(way: Way, socket: UdpSocket) -> Result<Box<dyn Receiver>, Err
             let driver = Driver::new(vec![socket], &Waker::new()?, DriverConfig::default())?;
             Box::new(OwnDriver { driver })
         }
-        Method::Sendto | Method::Ring => {
+        Method::Sendto | Method::Ring | Method::DriverTcp => {
             Box::new(Single { socket, buffer: vec![0; BUFFER_BYTES], control: cmsg_space!(i32) })
         }
     })

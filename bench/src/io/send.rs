@@ -11,6 +11,10 @@ use std::time::Duration;
 /// Destinations; a batch goes round all of them, but for connected sendmmsg, which can only reach one.
 const DESTINATIONS: usize = BATCH;
 
+/// The baseline first.
+const METHODS: [Method; 6] =
+    [Method::Sendto, Method::Sendmmsg, Method::TokioUring, Method::Driver, Method::DriverTcp, Method::Ring];
+
 /// Measures every way to send to one kind of sink.
 pub(super) fn run(plan: &Plan, clock: ThreadClock, kind: SinkKind) -> Result<Vec<super::Row>, Error> {
     let sink = Sink::open(kind, DESTINATIONS)?;
@@ -20,6 +24,7 @@ pub(super) fn run(plan: &Plan, clock: ThreadClock, kind: SinkKind) -> Result<Vec
             let mut sender = senders::open(samples.way, &sink)?;
             sender.send(0)?; // warms up
             sink.drain()?;
+            sender.drain()?;
             measure(plan, clock, &sink, sender.as_mut(), samples)?;
         }
     }
@@ -43,7 +48,9 @@ fn measure(
         samples.sent += per_batch;
         samples.arrived += match sink.kind() {
             SinkKind::Dropped => (sink.dropped()? - dropped) * u64::from(samples.way.train),
-            SinkKind::Loopback | SinkKind::LoopbackGro => sink.drain()? / DATAGRAM_BYTES as u64,
+            SinkKind::Loopback | SinkKind::LoopbackGro => {
+                sink.drain()? / DATAGRAM_BYTES as u64 + sender.drain()?
+            }
         };
     }
     samples.ns.push(spent.as_nanos() as f64 / (plan.batches as u64 * per_batch) as f64);
@@ -54,7 +61,7 @@ fn measure(
 fn ways(plan: &Plan, sink: SinkKind) -> Vec<Way> {
     let mut ways = vec![];
     for &train in &plan.trains {
-        for method in [Method::Sendto, Method::Sendmmsg, Method::TokioUring, Method::Driver, Method::Ring] {
+        for method in METHODS {
             for connected in [false, true] {
                 for zero_copy in [false, true] {
                     let way = Way { direction: Direction::Send, sink, method, connected, train, zero_copy };
@@ -66,13 +73,14 @@ fn ways(plan: &Plan, sink: SinkKind) -> Vec<Way> {
     ways
 }
 
-/// The server's ring addresses each send and copies; system calls without a ring cannot send in place as simply. Receivers
+/// The server's ring addresses each send and copies, and its TCP connections need somebody who accepts; system calls without a ring cannot send in place as simply. Receivers
 /// with GRO differ for trains only.
 fn exists(way: Way) -> bool {
     let baseline = way.method == Method::Sendto && !way.connected;
     let zero_copy = matches!(way.method, Method::TokioUring | Method::Ring);
-    let connected = way.method != Method::Driver;
-    (zero_copy || !way.zero_copy)
+    let connected = !matches!(way.method, Method::Driver | Method::DriverTcp);
+    let sink = way.method != Method::DriverTcp || way.sink == SinkKind::Loopback;
+    sink && (zero_copy || !way.zero_copy)
         && (connected || !way.connected)
         && (way.sink != SinkKind::LoopbackGro || way.train > 1 || baseline)
 }

@@ -2,6 +2,7 @@
 //!
 //! Trains are made by the UDP_SEGMENT option of the sending socket, which every method can use alike.
 
+use super::tcp::TcpDriver;
 use super::{Method, PAYLOAD, Way};
 use crate::error::Error;
 use crate::inputs::DATAGRAM_BYTES;
@@ -22,12 +23,18 @@ pub(super) const BATCH: usize = 64;
 pub(super) trait Sender {
     /// Sends [`BATCH`] times and returns when the kernel has taken all. `turn` counts the batches.
     fn send(&mut self, turn: usize) -> Result<(), Error>;
+
+    /// Datagrams that arrived since the last call at receivers of the sender's own.
+    fn drain(&mut self) -> io::Result<u64> {
+        Ok(0)
+    }
 }
 
 /// Opens the sockets and whatever else `way` needs to send to `sink`.
 pub(super) fn open(way: Way, sink: &Sink) -> Result<Box<dyn Sender>, Error> {
     let line = Line::open(way, sink)?;
     Ok(match way.method {
+        Method::DriverTcp => Box::new(TcpDriver::open(line.sockets, line.targets.len(), line.payload)?),
         Method::Sendto => Box::new(line),
         Method::Sendmmsg => Box::new(Mmsg::new(line)),
         Method::TokioUring => Box::new(TokioUring::new(line)?),

@@ -22,10 +22,11 @@ use crate::core::identity::Identity;
 use crate::core::ntp::NtpClock;
 use crate::core::outbox::SessionEvent;
 use crate::core::plan::SessionPlan;
+use crate::door::Door;
 use crate::driver::{Waker, probe};
 use crate::error::StartError;
 use crate::mesh::Inbox;
-use crate::stats::WorkerSnapshot;
+use crate::stats::{StreamEnd, WorkerSnapshot};
 use crate::worker::{Command, FromWorker, Mesh};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -45,12 +46,12 @@ pub fn run(config: MediaConfig, on_ready: impl FnOnce()) -> Result<(), StartErro
     if config.bind.is_empty() {
         return Err(StartError::NoAddress);
     }
-    probe(config.descriptors_needed())?;
+    let descriptors = probe(config.descriptors_needed())?.descriptors;
     tokio_uring::start(async {
         let listener = listener::bind(&config.control)?;
         let (to_control, requests) = listener::channel();
         let (events, reports) = mpsc::channel(EVENTS_MAX);
-        let mut control = Control::start(config, events)?;
+        let mut control = Control::start(config, events, descriptors)?;
         on_ready();
         let accepting = tokio_uring::spawn(listener::accept(listener, to_control));
         let served = control.serve(requests, reports).await;
@@ -71,6 +72,10 @@ struct Pending {
 /// The control thread's state.
 struct Control {
     factory: WorkerFactory,
+    /// Closed with this.
+    door: Option<Door>,
+    /// What it had refused when the first worker began to count.
+    refused_before: [u64; StreamEnd::ALL.len()],
     workers: Vec<Option<WorkerHandle>>,
     info: Vec<WorkerInfo>,
     sessions: HashMap<SessionId, SessionInfo>,
@@ -88,11 +93,16 @@ impl Control {
     fn start(
         config: MediaConfig,
         events: mpsc::Sender<(WorkerIndex, FromWorker)>,
+        descriptors: u64,
     ) -> Result<Control, StartError> {
         let count = config.cores.len();
         let wakers = (0..count).map(|_| Waker::new()).collect::<Result<_, _>>()?;
         let mesh = Arc::new(Mesh { inboxes: (0..count).map(|_| Inbox::new()).collect(), wakers });
+        let door =
+            config.tcp_port.map(|port| Door::open(&config.bind, port, Arc::clone(&mesh))).transpose()?;
+        let tcp_addresses = door.as_ref().map(|door| door.addresses.clone()).unwrap_or_default();
         let factory = WorkerFactory {
+            tcp_connections: if door.is_some() { config.tcp_connections(descriptors) } else { 0 },
             config,
             identity: Identity::generate()?,
             clock: NtpClock::new(Instant::now(), SystemTime::now()),
@@ -104,11 +114,14 @@ impl Control {
             indices.map(|index| factory.start(index, false)).collect::<Result<_, _>>()?;
         let info = workers
             .iter()
-            .map(|worker| WorkerInfo { core: worker.core, addresses: worker.addresses.clone() });
+            .map(|WorkerHandle { core, addresses, .. }| (*core, addresses.clone(), tcp_addresses.clone()))
+            .map(|(core, addresses, tcp_addresses)| WorkerInfo { core, addresses, tcp_addresses });
         Ok(Control {
             info: info.collect(),
             workers: workers.into_iter().map(Some).collect(),
             factory,
+            door,
+            refused_before: Default::default(),
             sessions: HashMap::new(),
             pending: HashMap::new(),
             restarts: Restarts::default(),
@@ -360,12 +373,25 @@ impl Control {
             self.tell(&Event::Load(loads));
         }
         if round.is_wanted(Purpose::Stats) && round.is_complete() {
-            self.tell(&Event::Stats(round.into_snapshots()));
+            let mut snapshots = round.into_snapshots();
+            self.count_refused(&mut snapshots);
+            self.tell(&Event::Stats(snapshots));
+        }
+    }
+
+    /// The door has no snapshot of its own: what it refused is told with what the first worker did.
+    fn count_refused(&self, snapshots: &mut [WorkerSnapshot]) {
+        if let (Some(door), Some(first)) = (&self.door, snapshots.first_mut()) {
+            let refused = door.refused().into_iter().zip(self.refused_before);
+            first.tcp_ended.iter_mut().zip(refused).for_each(|(ended, (now, before))| *ended += now - before);
         }
     }
 
     fn stopped(&mut self, worker: WorkerIndex, fault: Option<String>) {
         self.workers[usize::from(worker.0)] = None;
+        if worker == WorkerIndex(0) {
+            self.refused_before = self.door.as_ref().map(Door::refused).unwrap_or_default();
+        }
         self.stats(worker, WorkerSnapshot::default());
         if let Some(fault) = fault {
             tracing::error!("worker {} failed: {fault}", worker.0);

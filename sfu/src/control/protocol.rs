@@ -226,6 +226,8 @@ pub struct WorkerInfo {
     pub core: usize,
     /// Its UDP sockets' bound addresses.
     pub addresses: Vec<SocketAddr>,
+    /// Where clients connect to over TCP (RFC 6544), the same for all workers; empty if nowhere.
+    pub tcp_addresses: Vec<SocketAddr>,
 }
 
 /// A live session, as a new signaling process must know it.

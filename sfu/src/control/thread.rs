@@ -27,6 +27,8 @@ pub struct WorkerFactory {
     pub clock: NtpClock,
     /// Everybody's inboxes and wakers.
     pub mesh: Arc<Mesh>,
+    /// TCP connections that each worker may have.
+    pub tcp_connections: usize,
     /// Where workers report.
     pub events: mpsc::Sender<(WorkerIndex, FromWorker)>,
 }
@@ -58,6 +60,7 @@ impl WorkerFactory {
             core,
             is_restart,
             others: self.others(index),
+            tcp_connections: self.tcp_connections,
             identity: self.identity.clone(),
             clock: self.clock,
             mesh: Arc::clone(&self.mesh),
@@ -101,6 +104,7 @@ struct WorkerStart {
     core: usize,
     is_restart: bool,
     others: WorkerSet,
+    tcp_connections: usize,
     identity: Identity,
     clock: NtpClock,
     mesh: Arc<Mesh>,
@@ -132,7 +136,8 @@ impl WorkerStart {
             return Err(StartError::CoreMissing { core: self.core });
         }
         let waker = &self.mesh.wakers[usize::from(self.index.0)];
-        let driver = Driver::new(sockets, waker, DriverConfig::default())?;
+        let config = DriverConfig { connections: self.tcp_connections, ..DriverConfig::default() };
+        let driver = Driver::new(sockets, waker, config)?;
         // getrandom fails only where the kernel has no random source at all, and then the certificate failed before.
         let random =
             Box::new(|bytes: &mut [u8]| getrandom::fill(bytes).unwrap_or_else(|_| std::process::abort()));

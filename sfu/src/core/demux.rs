@@ -57,9 +57,13 @@ pub fn chosen_ufrag(worker: WorkerIndex, random: u64) -> String {
     format!("{:02x}{CHOSEN_SLOT:06x}{random:016x}", worker.0)
 }
 
-/// The worker that a ufrag names.
-pub fn worker_of(ufrag: &str) -> Option<WorkerIndex> {
-    u16::from_str_radix(ufrag.get(..2)?, 16).ok().map(WorkerIndex)
+/// The worker that a ufrag names, and that must know the session.
+pub fn worker_of(ufrag: &[u8]) -> Option<WorkerIndex> {
+    if ufrag.len() != UFRAG_BYTES {
+        return None;
+    }
+    let digits = std::str::from_utf8(ufrag.get(..2)?).ok()?;
+    u16::from_str_radix(digits, 16).ok().map(WorkerIndex)
 }
 
 /// The slot that a ufrag names, or [`CHOSEN_SLOT`]. The caller compares the whole ufrag with that of the session in the slot.
@@ -81,7 +85,10 @@ mod tests {
     #[test]
     fn a_ufrag_names_its_slot() {
         let session = SessionId { worker: WorkerIndex(3), slot: 0x1234, generation: 9 };
-        assert_eq!(slot_of(ufrag(session, 0xdead_beef).as_bytes()), Some(0x1234));
+        let ufrag = ufrag(session, 0xdead_beef);
+        assert_eq!(slot_of(ufrag.as_bytes()), Some(0x1234));
+        assert_eq!(worker_of(ufrag.as_bytes()), Some(WorkerIndex(3)));
+        assert_eq!((worker_of(b"zz"), worker_of(&[b'z'; UFRAG_BYTES])), (None, None));
         assert_eq!(slot_of(b"zz"), None);
         assert_eq!(slot_of(&[0xff; UFRAG_BYTES]), None);
     }
@@ -90,12 +97,12 @@ mod tests {
     fn a_chosen_ufrag_names_its_worker_and_no_slot_that_a_session_can_have() {
         let ufrag = chosen_ufrag(WorkerIndex(0xa1), 7);
         assert_eq!(
-            (worker_of(&ufrag), slot_of(ufrag.as_bytes())),
+            (worker_of(ufrag.as_bytes()), slot_of(ufrag.as_bytes())),
             (Some(WorkerIndex(0xa1)), Some(CHOSEN_SLOT))
         );
-        assert_eq!(worker_of("é1"), None);
-        assert_eq!(worker_of("z1"), None);
-        assert_eq!(worker_of(""), None);
+        assert_eq!(worker_of("é123456789012345678901".as_bytes()), None);
+
+        assert_eq!(worker_of(b""), None);
     }
 
     #[test]

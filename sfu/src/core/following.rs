@@ -37,6 +37,8 @@ pub struct Following {
     target: LayerIndex,
     /// Since when they differ.
     switching: Option<Instant>,
+    /// Key frames of this source up to this sequence number came before too much waited for the viewer, and are no start for it.
+    skipped: Option<(Option<Source>, u64)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +70,7 @@ impl Following {
             layer: LayerIndex::default(),
             target: LayerIndex::default(),
             switching: None,
+            skipped: None,
         }
     }
 
@@ -127,9 +130,34 @@ impl Following {
             Phase::CatchingUp { .. } => true,
             Phase::AwaitingKeyframe { .. } => {
                 let store = stores.video(self.target);
-                store.newest_keyframe().is_some() && is_heard(now, store, SILENT_AFTER)
+                store.newest_keyframe().is_some_and(|keyframe| self.may_start(keyframe))
+                    && is_heard(now, store, SILENT_AFTER)
             }
         }
+    }
+
+    /// Nothing more is sent before a key frame that is yet to come. False if that is so already.
+    pub fn skip_to_keyframe(&mut self, now: Instant, stores: &Stores) -> bool {
+        if self.skips() || self.awaits_keyframe() {
+            return false;
+        }
+        let store = stores.video(self.target);
+        let newest = store.newest_keyframe().map_or(0, |keyframe| keyframe.header.sequence);
+        self.skipped = Some((store.source(), newest));
+        self.phase = Phase::AwaitingKeyframe { since: now };
+        (self.layer, self.switching) = (self.target, None);
+        true
+    }
+
+    /// Whether [`Following::skip_to_keyframe`] holds still.
+    pub fn skips(&self) -> bool {
+        self.skipped.is_some()
+    }
+
+    /// Whether this key frame was not skipped. Another source counts anew.
+    fn may_start(&self, keyframe: &MediaPacket) -> bool {
+        let header = &keyframe.header;
+        self.skipped.is_none_or(|(source, newest)| source != Some(header.source) || header.sequence > newest)
     }
 
     /// Begins to catch up if there is a key frame to begin with; returns that and the newest packet if it does so now.
@@ -145,9 +173,10 @@ impl Following {
         }
         let store = stores.video(self.target);
         let start = (store.newest_keyframe()?, store.newest()?);
-        if !self.may_begin(now, start.0, stores) {
+        if !self.may_start(start.0) || !self.may_begin(now, start.0, stores) {
             return None;
         }
+        self.skipped = None;
         self.phase = Phase::CatchingUp { from: start.0.header.sequence, at: None };
         (self.layer, self.switching) = (self.target, None);
         Some(start)

@@ -10,6 +10,7 @@ pub mod egress;
 pub mod extensions;
 pub mod following;
 pub mod forwarder;
+pub mod framing;
 pub mod header;
 pub mod ice;
 pub mod ice_check;

@@ -83,6 +83,8 @@ pub struct Crossing {
 pub struct Outbox {
     /// For the driver, in order.
     pub transmits: Vec<Transmit>,
+    /// Sockets and addresses that are no client's any more: the driver ends their TCP connections once `transmits` have left.
+    pub closes: Vec<(usize, SocketAddr)>,
     /// For other workers; may be lost, and is counted then.
     pub packets: Vec<Crossing>,
     /// For other workers; kept until taken.

@@ -132,6 +132,18 @@ impl Viewer {
         self.video().map(|track| track.following.layers()).unwrap_or_default()
     }
 
+    /// What waits for this viewer is too much: nothing of video is sent before a key frame that is yet to come. False if that is
+    /// so already, or it watches no video.
+    pub fn skip_to_keyframe(&mut self, now: Instant, stores: &Stores) -> bool {
+        let video = MediaKind::Video as usize;
+        self.tracks[video].as_mut().is_some_and(|track| track.following.skip_to_keyframe(now, stores))
+    }
+
+    /// Whether it waits for a key frame because too much waited for it.
+    pub fn skips(&self) -> bool {
+        self.tracks().any(|track| track.following.skips())
+    }
+
     /// For a viewer that is not live: fills `packets` with what it can be sent in this turn, of video at most `bytes_left` bytes,
     /// and the `pending` audio.
     pub fn gather(

@@ -1,5 +1,7 @@
 //! What a driver has done, in numbers that only grow.
 
+pub use crate::stats::StreamEnd;
+
 /// What a driver has done since it was built.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DriverCounters {
@@ -17,12 +19,20 @@ pub struct DriverCounters {
     pub sent: u64,
     /// Datagrams that the kernel refused, also singly.
     pub send_failed: u64,
-    /// Datagrams given back because no slot was free, or the socket does not exist.
+    /// Datagrams given back because no slot was free.
     pub send_queue_full: u64,
     /// Trains that the kernel refused; their datagrams went out singly and are counted where they ended.
     pub trains_refused: u64,
     /// Sizes of the trains that the kernel took.
     pub train_datagrams: TrainSizes,
+    /// TCP connections now.
+    pub connections: u64,
+    /// TCP connections that ended, by [`StreamEnd`].
+    pub connections_ended: [u64; StreamEnd::ALL.len()],
+    /// Datagrams put behind their length for a connection.
+    pub framed: u64,
+    /// Datagrams dropped because too much waits for their connection, or it is gone.
+    pub stream_dropped: u64,
     /// Wakes by other threads.
     pub wakes: u64,
     /// System calls.

@@ -1,4 +1,4 @@
-//! One worker's I/O: its io_uring, UDP sockets, receive buffers and send slots.
+//! One worker's I/O: its io_uring, UDP sockets, TCP connections, receive buffers and send slots.
 //!
 //! This is the only code that talks to the kernel about datagrams. A turn of a worker is [`Driver::wait`], then
 //! [`Driver::reap`], then any number of [`Driver::send`] and [`Driver::send_train`]; what was sent leaves with the next wait, in one system call.
@@ -6,6 +6,7 @@
 mod address;
 mod buffers;
 mod cmsg;
+mod connection;
 mod counters;
 mod outgoing;
 mod probe;
@@ -15,6 +16,7 @@ mod send;
 mod slots;
 mod socket;
 mod spare;
+mod streams;
 mod trains;
 mod user_data;
 mod waker;
@@ -25,9 +27,10 @@ use std::marker::PhantomData;
 use std::mem;
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
+use std::ptr;
 use std::time::Duration;
 
-use io_uring::types::Fixed;
+use io_uring::types::{Fd, Fixed};
 use io_uring::{opcode, squeue};
 
 use self::buffers::BufferRing;
@@ -36,14 +39,18 @@ use self::receive::Arrival;
 use self::ring::{Completion, Ring};
 use self::slots::SendSlots;
 use self::spare::SpareBuffers;
+use self::streams::Streams;
 use self::trains::Trains;
 use self::user_data::Operation;
 use crate::error::StartError;
 
-pub use self::counters::{DriverCounters, TrainSizes};
+pub use self::connection::STREAM_QUEUE_BYTES;
+pub use self::counters::{DriverCounters, StreamEnd, TrainSizes};
 pub use self::probe::{KernelFacts, KernelVersion, probe, raise_descriptor_limit};
 pub use self::receive::Datagram;
-pub use self::socket::{BufferSizes, RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES, open_sockets};
+pub use self::socket::{
+    BufferSizes, RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES, open_listeners, open_sockets, prepare_stream,
+};
 pub use self::trains::TrainLimits;
 pub use self::user_data::SocketIndex;
 pub use self::waker::Waker;
@@ -69,11 +76,17 @@ pub struct DriverConfig {
     /// Send operations in flight at most, each a datagram or a train. A send ends within its system call unless the
     /// socket's send buffer is full; 1024 are one full submission and three that wait for room.
     pub send_slots: usize,
+    /// TCP connections at once. Each is one file descriptor, and up to [`STREAM_QUEUE_BYTES`] while its client is slow: 1 GiB if
+    /// all are.
+    pub connections: usize,
 }
+
+/// Buffers for what comes over TCP, each 16 KiB: of more connections than that with data at once, some are read a turn later.
+const STREAM_BUFFERS: u16 = 64;
 
 impl Default for DriverConfig {
     fn default() -> Self {
-        Self { ring_entries: 256, recv_buffers: 256, send_slots: 1024 }
+        Self { ring_entries: 256, recv_buffers: 256, send_slots: 1024, connections: 4096 }
     }
 }
 
@@ -95,6 +108,7 @@ pub enum DriverError {
 pub struct Driver {
     ring: Ring,
     buffers: BufferRing,
+    stream_buffers: BufferRing,
     slots: SendSlots,
     /// Memory for trains, not known to the kernel.
     spare: SpareBuffers,
@@ -112,6 +126,7 @@ pub struct Driver {
     failures_in_a_row: u32,
     last_failure: i32,
     counters: DriverCounters,
+    streams: Streams,
     sockets: Vec<UdpSocket>,
     /// The kernel accepts submissions only of the thread that built the ring: not `Send`.
     _thread: PhantomData<*const ()>,
@@ -128,9 +143,11 @@ impl Driver {
     fn build(sockets: Vec<UdpSocket>, waker: &Waker, config: DriverConfig) -> io::Result<Self> {
         let count = u16::try_from(sockets.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
         let buffers = BufferRing::new(config.recv_buffers)?;
+        let stream_buffers = BufferRing::for_streams(STREAM_BUFFERS)?;
         let slots = SendSlots::new(config.send_slots);
         let ring = Ring::new(config.ring_entries, completions_max(&buffers, &sockets, config))?;
         buffers.register(&ring.submitter())?;
+        stream_buffers.register(&ring.submitter())?;
         for socket in &sockets {
             // io_uring answers EAGAIN at once for a non-blocking socket instead of waiting for data.
             socket.set_nonblocking(false)?;
@@ -142,6 +159,7 @@ impl Driver {
             disarmed: receives.chain([Operation::Wake]).collect(),
             ring,
             buffers,
+            stream_buffers,
             slots,
             spare: SpareBuffers::new(config.ring_entries as usize * SPARE_PER_ENTRY),
             rest: VecDeque::with_capacity(config.send_slots + 1),
@@ -152,6 +170,7 @@ impl Driver {
             failures_in_a_row: 0,
             last_failure: 0,
             counters: DriverCounters::default(),
+            streams: Streams::new(config.connections),
             sockets,
             _thread: PhantomData,
         };
@@ -170,8 +189,10 @@ impl Driver {
         if self.failures_in_a_row >= FAILURES_IN_A_ROW_MAX {
             return Err(DriverError::Receive(io::Error::from_raw_os_error(self.last_failure)));
         }
+        self.send_streams();
         // An operation that found no room in the queue must not wait for a completion that may never come.
-        let stuck = !self.disarmed.is_empty() || !self.rest.is_empty() && self.slots.has_free();
+        let unsent = !self.rest.is_empty() && self.slots.has_free() || self.has_unsent_streams();
+        let stuck = !self.disarmed.is_empty() || unsent;
         let timeout = if stuck { Some(Duration::ZERO) } else { timeout };
         self.queued_bytes = 0;
         self.ring.submit_and_wait(timeout).map_err(DriverError::Enter)
@@ -188,11 +209,16 @@ impl Driver {
                 Some(Operation::Receive(socket)) => self.received(socket, completion, &mut on),
                 Some(Operation::Send(slot)) => self.sent(slot, completion.result),
                 Some(Operation::Wake) => self.woken(completion.result),
+                Some(Operation::StreamReceive(connection)) => {
+                    self.stream_received(connection, completion, &mut on);
+                }
+                Some(Operation::StreamSend(connection)) => self.stream_sent(connection, completion.result),
                 None => {}
             }
         }
         // Buffers first: a receive that starts with none would end at once.
         self.buffers.publish();
+        self.stream_buffers.publish();
         self.rearm();
         self.send_rest();
     }
@@ -262,20 +288,28 @@ impl Driver {
         }
     }
 
-    /// Queues an operation. False if there is no room even after a submission.
+    /// Queues an operation, unless there is no reason for it any more. False if there is no room even after a submission.
     fn start(&mut self, operation: Operation) -> bool {
-        let entry = self.entry(operation).user_data(operation.pack());
+        let Some(entry) = self.entry(operation) else { return true };
+        let entry = entry.user_data(operation.pack());
         // SAFETY: every pointer in an entry is to memory that this driver owns and that does not move: the slots and the
-        // receive message are boxed, the counter is in the waker's `Arc`, the receive buffers are a mapping. A slot is
-        // released when its send has ended, the others on drop, after the ring was drained; else they are leaked.
-        unsafe { self.ring.push(&entry) }
+        // receive message are boxed, the counter is in the waker's `Arc`, the receive buffers are mappings, what a connection
+        // sends is on the heap. A slot is released when its send has ended, a connection when both of its operations have, the
+        // others on drop, after the ring was drained; else they are leaked.
+        let started = unsafe { self.ring.push(&entry) };
+        match operation {
+            Operation::StreamReceive(index) => self.streams.started(index, started, false),
+            Operation::StreamSend(index) => self.streams.started(index, false, started),
+            _ => {}
+        }
+        started
     }
 
-    fn entry(&self, operation: Operation) -> squeue::Entry {
+    fn entry(&self, operation: Operation) -> Option<squeue::Entry> {
         let file = |socket: SocketIndex| Fixed(socket.get().into());
-        match operation {
+        Some(match operation {
             Operation::Receive(socket) => {
-                opcode::RecvMsgMulti::new(file(socket), &raw const *self.receive_message, buffers::GROUP)
+                opcode::RecvMsgMulti::new(file(socket), &raw const *self.receive_message, buffers::DATAGRAMS)
                     .build()
             }
             Operation::Send(slot) => {
@@ -286,7 +320,19 @@ impl Driver {
                 let file = Fixed(self.sockets.len() as u32);
                 opcode::Read::new(file, self.waker.counter(), size_of::<u64>() as u32).build()
             }
-        }
+            Operation::StreamReceive(index) => {
+                let connection = self.streams.get(index).filter(|connection| connection.may_receive())?;
+                let receive = opcode::Recv::new(Fd(connection.fd()), ptr::null_mut(), 0);
+                receive.buf_group(buffers::STREAMS).build().flags(squeue::Flags::BUFFER_SELECT)
+            }
+            Operation::StreamSend(index) => {
+                let connection = self.streams.get(index)?;
+                let bytes = connection.unsent();
+                opcode::Send::new(Fd(connection.fd()), bytes.as_ptr(), bytes.len() as u32)
+                    .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
+                    .build()
+            }
+        })
     }
 }
 
@@ -295,6 +341,7 @@ impl Drop for Driver {
         // A train that the kernel refuses now still goes out singly.
         self.reclaim();
         self.send_rest();
+        self.send_streams();
         self.ring.drain();
         if self.ring.in_flight() == 0 {
             // Frees the ports now; else the kernel holds them until it has torn the ring down, later and elsewhere.
@@ -303,14 +350,18 @@ impl Drop for Driver {
         }
         // The kernel may still read or write this memory. Losing it is the only safe way on.
         self.buffers.abandon();
+        self.stream_buffers.abandon();
+        self.streams.abandon();
         self.slots.abandon();
         mem::forget(mem::replace(&mut self.receive_message, Box::new(receive::message())));
         mem::forget(self.waker.clone());
     }
 }
 
-/// Completions that can wait at once: each buffer once, each send once, the end of each receive, and the wake.
+/// Completions that can wait at once: each buffer once, each send once, the end of each receive, the
+/// wake, and a receive and a send of each connection.
 fn completions_max(buffers: &BufferRing, sockets: &[UdpSocket], config: DriverConfig) -> u32 {
-    let completions = usize::from(buffers.count()) + config.send_slots + sockets.len() + 1;
+    let streams = 2 * config.connections;
+    let completions = usize::from(buffers.count()) + config.send_slots + sockets.len() + 1 + streams;
     u32::try_from(completions).unwrap_or(u32::MAX)
 }

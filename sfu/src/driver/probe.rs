@@ -96,6 +96,8 @@ fn check_operations(ring: &IoUring) -> Result<(), StartError> {
         (opcode::RecvMsgMulti::CODE, "RECVMSG"),
         (opcode::SendMsg::CODE, "SENDMSG"),
         (opcode::Read::CODE, "READ"),
+        (opcode::Recv::CODE, "RECV"),
+        (opcode::Send::CODE, "SEND"),
     ];
     match needed.into_iter().find(|(code, _)| !probe.is_supported(*code)) {
         Some((_, operation)) => Err(StartError::OperationMissing { operation }),

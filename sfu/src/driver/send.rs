@@ -32,11 +32,14 @@ impl Driver {
         self.trains.best()
     }
 
-    /// Queues one datagram; it leaves with the next [`Driver::wait`], or earlier if the queue fills up.
+    /// Queues one datagram, for TCP behind its length; it leaves with the next [`Driver::wait`], or earlier if the queue fills up.
     ///
     /// A payload that finds no slot is given back and counted. What the kernel does with the others is counted when it is
     /// known; UDP may lose them after that.
     pub fn send(&mut self, socket: SocketIndex, to: SocketAddr, payload: Vec<u8>) -> Result<(), Vec<u8>> {
+        if !self.is_datagram_socket(socket) {
+            return self.queue_stream(socket, to, payload.len(), payload);
+        }
         self.queue(Outgoing::single(socket, to, payload))
     }
 
@@ -52,6 +55,9 @@ impl Driver {
         segment: usize,
         bytes: Vec<u8>,
     ) -> Result<(), Vec<u8>> {
+        if !self.is_datagram_socket(socket) {
+            return self.queue_stream(socket, to, segment, bytes);
+        }
         self.queue(Outgoing::train(socket, to, segment, bytes))
     }
 

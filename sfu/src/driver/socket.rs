@@ -1,13 +1,13 @@
-//! The UDP sockets of one worker: opened, bound and tuned.
+//! The UDP sockets of one worker and the TCP sockets of all: opened, bound and tuned.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use libc::c_int;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::error::StartError;
 
@@ -24,6 +24,52 @@ pub const SEND_BUFFER_BYTES: usize = 4 << 20;
 const BIND_PATIENCE: Duration = Duration::from_millis(200);
 /// Pause between two tries.
 const BIND_PAUSE: Duration = Duration::from_millis(5);
+
+/// Connections that wait to be accepted. The kernel cuts it to `net.core.somaxconn`, 4096 since Linux 5.4.
+const BACKLOG: c_int = 1024;
+/// Bytes that the kernel takes from us beyond what is on its way to the client: a train, so that the link is never idle. What is
+/// more waits here, where it is counted and where a viewer can be set back to the next key frame.
+const UNSENT_BYTES: u32 = 64 << 10;
+/// A client that has taken nothing for so long, or whose network has gone, is disconnected. Consent expires 20 s later.
+const USER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Listens for TCP on each of `addresses` at `port`, in that order. The sockets do not block. A taken port is tried again for
+/// 200 ms.
+pub fn open_listeners(addresses: &[IpAddr], port: u16) -> Result<Vec<TcpListener>, StartError> {
+    let deadline = Instant::now() + BIND_PATIENCE;
+    addresses
+        .iter()
+        .map(|&ip| {
+            let addr = SocketAddr::new(ip, port);
+            listen(addr, deadline).map_err(|source| match source.raw_os_error() {
+                Some(libc::EADDRINUSE) => StartError::TcpPortTaken { addr },
+                _ => StartError::TcpListener { addr, source },
+            })
+        })
+        .collect()
+}
+
+fn listen(addr: SocketAddr, deadline: Instant) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // Connections of a server before this one may still be closing; another listener is refused nevertheless.
+    socket.set_reuse_address(true)?;
+    bind(&socket, addr, deadline)?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// Makes a connection fit for media: nothing waits for more to come, little waits in the kernel, and a client that is gone is
+/// found out.
+pub fn prepare_stream(stream: &impl AsFd) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES)
+}
 
 /// Opens one UDP socket on each of `addresses` at `port`, in that order.
 ///

@@ -20,6 +20,10 @@ impl SocketIndex {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SlotIndex(pub(super) u32);
 
+/// A TCP connection: its place in the driver's table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ConnectionIndex(pub(super) u32);
+
 /// An operation that can be in flight. The driver has at most one of each value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
@@ -29,6 +33,10 @@ pub(super) enum Operation {
     Send(SlotIndex),
     /// The read of the waker's event counter.
     Wake,
+    /// The receive of a connection.
+    StreamReceive(ConnectionIndex),
+    /// What a connection sends.
+    StreamSend(ConnectionIndex),
 }
 
 /// The kind is in the upper half, the index in the lower. No kind is 0, so that a zeroed entry is no operation.
@@ -36,6 +44,8 @@ const KIND_SHIFT: u32 = 32;
 const RECEIVE: u64 = 1;
 const SEND: u64 = 2;
 const WAKE: u64 = 3;
+const STREAM_RECEIVE: u64 = 4;
+const STREAM_SEND: u64 = 5;
 
 impl Operation {
     /// As the user data of a submission.
@@ -44,6 +54,8 @@ impl Operation {
             Operation::Receive(socket) => (RECEIVE, u64::from(socket.0)),
             Operation::Send(slot) => (SEND, u64::from(slot.0)),
             Operation::Wake => (WAKE, 0),
+            Operation::StreamReceive(connection) => (STREAM_RECEIVE, u64::from(connection.0)),
+            Operation::StreamSend(connection) => (STREAM_SEND, u64::from(connection.0)),
         };
         kind << KIND_SHIFT | index
     }
@@ -55,6 +67,8 @@ impl Operation {
             RECEIVE => u16::try_from(index).ok().map(|socket| Operation::Receive(SocketIndex(socket))),
             SEND => Some(Operation::Send(SlotIndex(index))),
             WAKE => (index == 0).then_some(Operation::Wake),
+            STREAM_RECEIVE => Some(Operation::StreamReceive(ConnectionIndex(index))),
+            STREAM_SEND => Some(Operation::StreamSend(ConnectionIndex(index))),
             _ => None,
         }
     }
@@ -72,6 +86,8 @@ mod tests {
             Operation::Send(SlotIndex(0)),
             Operation::Send(SlotIndex(u32::MAX)),
             Operation::Wake,
+            Operation::StreamReceive(ConnectionIndex(7)),
+            Operation::StreamSend(ConnectionIndex(u32::MAX)),
         ];
         for operation in operations {
             assert_eq!(Operation::unpack(operation.pack()), Some(operation));
@@ -81,7 +97,7 @@ mod tests {
     #[test]
     fn a_value_that_was_never_submitted_is_no_operation() {
         let too_large_a_socket = RECEIVE << KIND_SHIFT | 0x1_0000;
-        for foreign in [0, 7, 4 << KIND_SHIFT, too_large_a_socket, WAKE << KIND_SHIFT | 1, u64::MAX] {
+        for foreign in [0, 7, 6 << KIND_SHIFT, too_large_a_socket, WAKE << KIND_SHIFT | 1, u64::MAX] {
             assert_eq!(Operation::unpack(foreign), None, "{foreign:#x}");
         }
     }

@@ -7,6 +7,7 @@ use crate::core::layers::{LayerIndex, LayerSet, LayerTable};
 use crate::core::packet::{MediaPacket, PacketHeader};
 use crate::core::plan::{Epoch, StreamId};
 use crossbeam::queue::ArrayQueue;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 /// Largest RTP payload that crosses: an Ethernet frame less IPv4, UDP and RTP headers.
@@ -15,6 +16,10 @@ pub const PAYLOAD_BYTES_MAX: usize = 1500 - 20 - 8 - 12;
 pub const PACKETS_MAX: usize = 2048;
 /// Signals that may wait for one worker; a sender keeps what does not fit.
 pub const SIGNALS_MAX: usize = 16_384;
+
+/// TCP connections that may wait for one worker: it takes 16 a turn, and a turn of a busy worker takes milliseconds. Each is an
+/// open file.
+pub const NEWCOMERS_MAX: usize = 256;
 
 /// A set of workers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -117,6 +122,20 @@ impl Signal {
     }
 }
 
+/// A TCP connection whose first datagram asks for a session of the worker. Nobody has checked yet whether it may. Loss: the
+/// connection is closed and counted by the door, and the client tries its other candidates, or again.
+#[derive(Debug)]
+pub struct Newcomer {
+    /// Which of the listeners it came in on.
+    pub listener: u16,
+    /// The connection.
+    pub stream: TcpStream,
+    /// Its other end.
+    pub peer: SocketAddr,
+    /// What was read from it: at least one whole datagram behind its length.
+    pub bytes: Vec<u8>,
+}
+
 /// The inboxes of one worker.
 #[derive(Debug)]
 pub struct Inbox {
@@ -124,12 +143,18 @@ pub struct Inbox {
     pub packets: ArrayQueue<MeshPacket>,
     /// The lane that may not.
     pub signals: ArrayQueue<(WorkerIndex, Signal)>,
+    /// From the door, not from workers; may lose.
+    pub newcomers: ArrayQueue<Newcomer>,
 }
 
 impl Inbox {
     /// Empty inboxes.
     pub fn new() -> Inbox {
-        Inbox { packets: ArrayQueue::new(PACKETS_MAX), signals: ArrayQueue::new(SIGNALS_MAX) }
+        Inbox {
+            packets: ArrayQueue::new(PACKETS_MAX),
+            signals: ArrayQueue::new(SIGNALS_MAX),
+            newcomers: ArrayQueue::new(NEWCOMERS_MAX),
+        }
     }
 }
 

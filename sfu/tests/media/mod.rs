@@ -50,6 +50,7 @@ pub fn config(name: &str) -> MediaConfig {
         control: directory.join(name),
         bind: vec![Ipv4Addr::LOCALHOST.into()],
         udp_port: free_ports(cores.len() as u16),
+        tcp_port: Some(0),
         cores,
         config_hash: 42,
     }

@@ -8,6 +8,7 @@ use sfu::control::protocol::{
 };
 use sfu::core::demux::DatagramKind;
 use sfu::core::dtls::HandshakeError;
+use sfu::core::egress::{TrainLimits, Trains};
 use sfu::core::forwarder::Forwarder;
 use sfu::core::identity::Identity;
 use sfu::core::layers::LayerIndex;
@@ -32,6 +33,8 @@ use str0m::rtp::{Extension as Str0mExtension, ExtensionMap, RtpPacket, RtpWrite}
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig, RtcError};
 
 const STEP: Duration = Duration::from_millis(5);
+/// Workers have a UDP socket of each family; that of TCP comes after them.
+const TCP: usize = 2;
 
 /// A browser's part, played by str0m.
 pub struct Client {
@@ -262,7 +265,7 @@ impl Client {
 
     /// A datagram arrived at its address `to`.
     pub fn receive(&mut self, now: Instant, to: SocketAddr, datagram: &[u8]) {
-        let server = self.servers[socket_of(to)];
+        let server = self.servers[usize::from(to.is_ipv6())];
         let receive = Receive::new(Protocol::Udp, server, to, datagram).unwrap();
         let handled = self.rtc.handle_input(Input::Receive(now, receive));
         self.settle(handled);
@@ -327,6 +330,8 @@ pub struct World {
     now: Instant,
     workers: Vec<Forwarder>,
     seats: Vec<Seat>,
+    /// Bytes that the way to a client takes in a turn; other ways take any number.
+    rooms: HashMap<SocketAddr, usize>,
     events: Vec<SessionEvent>,
     to_stranger: Vec<Transmit>,
     checks_lost: bool,
@@ -360,6 +365,7 @@ impl World {
             now,
             workers: (0..count).map(worker).collect(),
             seats: vec![],
+            rooms: HashMap::new(),
             events: vec![],
             to_stranger: vec![],
             checks_lost: false,
@@ -374,6 +380,12 @@ impl World {
     /// Creates a session on a worker and a client that connects to it.
     pub fn join(&mut self, worker: usize, plan: SessionPlan) -> ClientIndex {
         let address = SocketAddr::from(([10, 0, 0, 1], 5_000 + self.seats.len() as u16));
+        self.join_from(worker, plan, address)
+    }
+
+    /// The same for a client whose UDP is blocked.
+    pub fn join_tcp(&mut self, worker: usize, plan: SessionPlan) -> ClientIndex {
+        let address = SocketAddr::from(([10, 0, 1, 1], 5_000 + self.seats.len() as u16));
         self.join_from(worker, plan, address)
     }
 
@@ -476,9 +488,10 @@ impl World {
     fn turn(&mut self) {
         for worker in &mut self.workers {
             worker.handle_timeout(self.now, usize::MAX);
-            let mut trains = Vec::new();
-            worker.fan_out(self.now, &mut trains);
-            worker.out.transmits.extend(trains);
+            let mut ways = Ways { transmits: vec![], rooms: std::mem::take(&mut self.rooms) };
+            worker.fan_out(self.now, &mut ways);
+            self.rooms = ways.rooms;
+            worker.out.transmits.extend(ways.transmits);
             self.events.extend(worker.out.events.drain(..));
         }
     }
@@ -664,6 +677,29 @@ impl World {
         })
     }
 
+    /// The client reads so slowly that its connection takes only so many bytes from now on.
+    pub fn set_room(&mut self, index: ClientIndex, bytes: usize) {
+        self.rooms.insert(self.seats[index.0].client.address(), bytes);
+    }
+
+    /// The TCP connection of the client is gone, and it goes on over a new one from this port.
+    pub fn reconnect(&mut self, index: ClientIndex, port: u16) {
+        let (socket, mut address) = self.way(index);
+        let seat = &mut self.seats[index.0];
+        let worker = &mut self.workers[seat.worker];
+        worker.disconnected(socket, address);
+        assert!(!worker.knows(socket, address));
+        self.rooms.insert(address, 0);
+        address.set_port(port);
+        seat.client.move_to(address);
+    }
+
+    /// The address of a client, and the number of the socket on which its worker hears it.
+    pub fn way(&self, index: ClientIndex) -> (usize, SocketAddr) {
+        let address = self.seats[index.0].client.address();
+        (socket_of(address), address)
+    }
+
     /// Nothing passes between this client and the workers from now on.
     pub fn mute(&mut self, index: ClientIndex) {
         self.seats[index.0].muted = true;
@@ -774,7 +810,37 @@ fn server_addresses(worker: usize) -> [SocketAddr; 2] {
 
 /// The socket that an address can reach.
 fn socket_of(address: SocketAddr) -> usize {
-    usize::from(address.is_ipv6())
+    if is_behind_tcp(address) { TCP } else { usize::from(address.is_ipv6()) }
+}
+
+/// Clients whose UDP is blocked are on a network of their own.
+fn is_behind_tcp(address: SocketAddr) -> bool {
+    matches!(address, SocketAddr::V4(v4) if v4.ip().octets()[2] == 1)
+}
+
+/// Takes trains apart, and has room where the clients have.
+struct Ways {
+    transmits: Vec<Transmit>,
+    rooms: HashMap<SocketAddr, usize>,
+}
+
+impl Trains for Ways {
+    fn limits(&self) -> TrainLimits {
+        self.transmits.limits()
+    }
+
+    fn buffer(&mut self) -> Vec<u8> {
+        self.transmits.buffer()
+    }
+
+    fn send(&mut self, socket: usize, to: SocketAddr, segment: usize, datagrams: Vec<u8>) {
+        self.transmits.send(socket, to, segment, datagrams);
+    }
+
+    fn room(&self, _socket: usize, to: SocketAddr) -> usize {
+        let of_protocol = usize::MAX - usize::from(is_behind_tcp(to));
+        self.rooms.get(&to).copied().unwrap_or(of_protocol)
+    }
 }
 
 fn is_stun(datagram: &[u8]) -> bool {

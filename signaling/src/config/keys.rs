@@ -21,6 +21,8 @@ pub enum Kind {
     Socket,
     /// A UDP port.
     Port,
+    /// A TCP port, 0 for none.
+    PortOrNone,
     /// A number of things, at least 1.
     Count,
     /// CPU numbers and ranges.
@@ -42,7 +44,7 @@ impl Kind {
             Kind::Url | Kind::IceServer => "URL",
             Kind::Ip => "ADDR",
             Kind::Socket => "ADDR:PORT",
-            Kind::Port => "PORT",
+            Kind::Port | Kind::PortOrNone => "PORT",
             Kind::Count => "N",
             Kind::Cores => "LIST",
             Kind::Seconds => "SECONDS",
@@ -62,6 +64,7 @@ impl Kind {
             Kind::Ip => "an IP address such as 192.0.2.1 or 2001:db8::1",
             Kind::Socket => "an IP address with a port, such as 127.0.0.1:8080 or [::]:8080",
             Kind::Port => "a port from 1 to 65535",
+            Kind::PortOrNone => "a port from 1 to 65535, or 0 for none",
             Kind::Count => "a whole number from 1 up",
             Kind::Cores => "a list of CPU numbers such as 0,2-3",
             Kind::Seconds => "a number of seconds above 0, such as 10 or 0.5",
@@ -153,6 +156,12 @@ pub const KEYS: &[Key] = &[
     key("api-token-file", Kind::Path, "", "file that holds the API token").reloadable(),
     key("metrics", Kind::Socket, "", "own listener for /metrics, without a token"),
     key("udp-port", Kind::Port, "8200", "first UDP port of media; worker i uses this port + i"),
+    key(
+        "tcp-port",
+        Kind::PortOrNone,
+        "the first UDP port's number",
+        "TCP port of media, for clients whose UDP is blocked; one for all workers, 0 for none",
+    ),
     key(
         "bind",
         Kind::Ip,

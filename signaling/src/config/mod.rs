@@ -102,6 +102,8 @@ pub struct Config {
     pub bind: Vec<IpAddr>,
     /// First UDP port.
     pub udp_port: u16,
+    /// The TCP port of media; none for UDP alone.
+    pub tcp_port: Option<u16>,
     /// Advertised first.
     pub public_ip: Vec<IpAddr>,
     /// STUN and TURN servers for clients.
@@ -199,6 +201,7 @@ impl Config {
             control: self.control.clone(),
             bind: self.media_addresses()?,
             udp_port: self.udp_port,
+            tcp_port: self.tcp_port,
             cores: self.cores.clone(),
             config_hash: self.media_hash(),
         })
@@ -222,7 +225,8 @@ impl Config {
     /// interface that comes or goes does not drain a healthy media process.
     pub fn media_hash(&self) -> u64 {
         let loopback = self.http.ip().is_loopback();
-        fnv1a(&format!("{:?} {loopback} {} {:?}", self.bind, self.udp_port, self.cores))
+        let ports = (self.udp_port, self.tcp_port);
+        fnv1a(&format!("{:?} {loopback} {ports:?} {:?}", self.bind, self.cores))
     }
 }
 

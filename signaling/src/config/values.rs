@@ -52,6 +52,7 @@ impl<'a> Reader<'a> {
             token: self.token(),
             bind: self.many("bind"),
             udp_port,
+            tcp_port: Some(self.one("tcp-port").unwrap_or(udp_port)).filter(|port| *port > 0),
             public_ip: self.many("public-ip"),
             ice_servers: self.ice_servers(),
             strict_etag: self.one("strict-etag").unwrap_or(false),
@@ -237,6 +238,13 @@ impl<'a> Reader<'a> {
                 let same = "--http, --https and --metrics need an address and port of their own each";
                 self.errors.push(ConfigError::Contradiction(same));
             }
+        }
+        if let Some(port) = config.tcp_port
+            && listeners.iter().any(|address| address.port() == port)
+        {
+            let same = "--tcp-port, which is the first UDP port's number unless given, is the port of --http, --https or \
+                        --metrics too; choose another, or 0 for none";
+            self.errors.push(ConfigError::Contradiction(same));
         }
     }
 }

@@ -116,11 +116,13 @@ pub async fn offer(
         name,
         credential,
     };
+    let (candidates, tcp_candidates) = candidates_of(app, peer, &ready, prospect.worker)?;
     let local = LocalDescription {
         ice_ufrag: &waiting.local.ufrag,
         ice_pwd: &waiting.local.pwd,
         fingerprint: ready.fingerprint,
-        candidates: &candidates_of(app, peer, &ready, prospect.worker)?,
+        candidates: &candidates,
+        tcp_candidates: &tcp_candidates,
         origin_id: u64::from_be_bytes(random_bytes()?) >> 1,
         msid: waiting.name.as_str(),
         cname: &prospect.stream.unwrap_or(waiting.ids.stream).cname(),

@@ -143,12 +143,13 @@ fn answer(
     ready: &Ready,
 ) -> Result<String, Problem> {
     let created = claim.created();
-    let candidates = candidates_of(app, peer, ready, admission.worker)?;
+    let (candidates, tcp_candidates) = candidates_of(app, peer, ready, admission.worker)?;
     let local = LocalDescription {
         ice_ufrag: &created.ice_ufrag,
         ice_pwd: &created.ice_pwd,
         fingerprint: ready.fingerprint,
         candidates: &candidates,
+        tcp_candidates: &tcp_candidates,
         origin_id: u64::from_be_bytes(random_bytes()?) >> 1,
         msid: admission.blob.name.as_str(),
         cname: &admission.plan.stream.cname(),
@@ -162,9 +163,12 @@ pub fn candidates_of(
     peer: Peer,
     ready: &Ready,
     worker: WorkerIndex,
-) -> Result<Vec<SocketAddr>, Problem> {
+) -> Result<(Vec<SocketAddr>, Vec<SocketAddr>), Problem> {
     let worker = ready.workers.get(usize::from(worker.0)).ok_or(CreateFailure::Unavailable)?;
-    Ok(candidates::ordered(&worker.addresses, &app.config.public_ip, peer.local.ip()))
+    let ordered = |bound| candidates::ordered(bound, &app.config.public_ip, peer.local.ip());
+    let (udp, mut tcp) = (ordered(&worker.addresses), ordered(&worker.tcp_addresses));
+    tcp.truncate(candidates::TCP_CANDIDATES_MAX);
+    Ok((udp, tcp))
 }
 
 fn created(

@@ -26,7 +26,7 @@ fn world(name: &str) -> World {
 }
 
 fn hello(protocol: u32) -> Event {
-    let workers = vec![WorkerInfo { core: 0, addresses: Vec::new() }];
+    let workers = vec![WorkerInfo { core: 0, addresses: Vec::new(), tcp_addresses: Vec::new() }];
     Event::Hello(Hello { protocol, config_hash: 0, fingerprint: [0; 32], workers, sessions: Vec::new() })
 }
 

@@ -190,7 +190,7 @@ impl Registry {
 
     /// The worker that an offer of ours has named to the client already, or the best one.
     fn place_for(&self, plan: &SessionPlan) -> Result<WorkerIndex, Refusal> {
-        let named = plan.local.as_ref().and_then(|local| demux::worker_of(&local.ufrag));
+        let named = plan.local.as_ref().and_then(|local| demux::worker_of(local.ufrag.as_bytes()));
         match named {
             Some(worker) => placement::check(&self.workers, worker),
             None => placement::choose(&self.workers, self.next_worker),

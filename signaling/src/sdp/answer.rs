@@ -5,11 +5,12 @@
 //! the section that tags the BUNDLE group (RFC 9143 §7.3), which is nearly always the same one.
 
 use super::attributes::Direction;
+use super::candidate::candidates;
 use super::parse::{Format, Offer, Section};
 use sfu::core::codec::MediaKind;
 use sfu::core::plan::{DtlsRole, Extension, Feedback, MediaSection, Payload, Role, SessionPlan};
 use std::fmt::{Arguments, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 /// What we say of our ICE at the session level, in answers and again when ICE restarts (RFC 9725 §4.3.3): we only answer
 /// checks, take candidates that come later, and keep to RFC 8445 (§10 there).
@@ -26,6 +27,8 @@ pub struct LocalDescription<'a> {
     pub fingerprint: [u8; 32],
     /// Host candidates over UDP, the most preferred first, all of them: there is no trickle from the server.
     pub candidates: &'a [SocketAddr],
+    /// The same over TCP, to which clients connect (RFC 6544).
+    pub tcp_candidates: &'a [SocketAddr],
     /// Session id of the o= line; its top bit is dropped (RFC 9429 §5.2.1).
     pub origin_id: u64,
     /// MediaStream id of a viewer's answer, the same for audio and video. Token characters; others become `_`.
@@ -192,23 +195,11 @@ impl Answer<'_> {
     }
 
     fn candidates(&mut self) {
-        let mut addresses: Vec<IpAddr> = Vec::new();
-        for (candidate, local_preference) in self.local.candidates.iter().zip((0..=u16::MAX).rev()) {
-            let (ip, port) = (candidate.ip(), candidate.port());
-            let foundation = addresses.iter().position(|known| *known == ip).unwrap_or_else(|| {
-                addresses.push(ip);
-                addresses.len() - 1
-            });
-            let priority = host_priority(local_preference);
-            line!(self, "a=candidate:{} 1 udp {priority} {ip} {port} typ host", foundation + 1);
+        for candidate in candidates(self.local.candidates, self.local.tcp_candidates) {
+            line!(self, "a=candidate:{candidate}");
         }
         line!(self, "a=end-of-candidates");
     }
-}
-
-/// RFC 8445 §5.1.2.1 with the type preference of host candidates, 126, and component 1.
-fn host_priority(local_preference: u16) -> u32 {
-    (126 << 24) | (u32::from(local_preference) << 8) | (256 - 1)
 }
 
 /// An offered payload type that the plan accepted.

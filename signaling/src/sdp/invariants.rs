@@ -15,6 +15,7 @@ pub const LOCAL: LocalDescription<'_> = LocalDescription {
     ice_pwd: "0123456789abcdefABCDEF+/",
     fingerprint: [0xa5; 32],
     candidates: &[SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 7)), 8200)],
+    tcp_candidates: &[],
     origin_id: 7,
     msid: "concert",
     cname: "uringcast",

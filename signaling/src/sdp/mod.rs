@@ -6,6 +6,7 @@
 
 mod answer;
 mod attributes;
+mod candidate;
 mod certificate;
 mod counter_offer;
 mod error;
@@ -16,6 +17,7 @@ mod parse;
 mod plan;
 
 pub use answer::{ICE_SESSION_LINES, LocalDescription, answer};
+pub use candidate::candidates;
 pub use counter_offer::CounterOffer;
 pub use error::{AnswerError, OfferError};
 pub use parse::Offer;

@@ -95,6 +95,7 @@ impl FakeMedia {
         let worker = |index: u16| WorkerInfo {
             core: usize::from(index),
             addresses: vec![SocketAddr::from(([127, 0, 0, 1], 8200 + index))],
+            tcp_addresses: vec![SocketAddr::from(([127, 0, 0, 1], 8200))],
         };
         let sessions = self.living();
         let hello = Hello {

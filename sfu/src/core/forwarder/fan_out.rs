@@ -151,11 +151,13 @@ impl Forwarder {
 
     fn serve(&mut self, turn: Turn, slot: usize, serving: &Serving, trains: &mut dyn Trains) {
         let now = turn.now;
+        let Some(room) = self.room(now, slot, serving, trains) else { return };
         let Some(Some(viewer)) = self.viewers.get_mut(slot) else { return };
         let (mut packets, mut awaiting) = (&serving.packets, 0);
         if !viewer.is_live(&serving.stores) {
-            let bytes = &mut self.catch_up_bytes;
-            let gathered = viewer.gather(now, &serving.stores, packets, bytes, &mut self.gathered);
+            let (allowed, mut bytes) = (self.catch_up_bytes.min(room), self.catch_up_bytes.min(room));
+            let gathered = viewer.gather(now, &serving.stores, packets, &mut bytes, &mut self.gathered);
+            self.catch_up_bytes -= allowed - bytes;
             awaiting = gathered.withheld;
             self.wants_turn |= gathered.wants_turn;
             if let Some(layer) = gathered.wants_keyframe {

@@ -154,6 +154,7 @@ impl Forwarder {
         }
         if let Some(evicted) = self.sessions.get_mut(slot).and_then(|session| session.paths.add(path)) {
             self.addresses.remove(&evicted);
+            self.hang_up(evicted);
         }
     }
 
@@ -164,6 +165,7 @@ impl Forwarder {
             if session.paths.selected() != Some(path) && self.addresses.get(&path) == Some(&slot) {
                 session.paths.remove(path);
                 self.addresses.remove(&path);
+                self.out.closes.push(path);
             }
         }
     }

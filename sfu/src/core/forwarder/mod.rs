@@ -7,6 +7,7 @@ mod fan_out;
 mod feedback;
 mod ice;
 mod ingress;
+mod streams;
 
 pub use fan_out::GROUP_PACKETS_MAX;
 
@@ -198,7 +199,7 @@ impl Forwarder {
     /// Whether credentials that signaling chose lead here, and to nobody else.
     fn may_use(&self, local: &IceCredentials) -> bool {
         demux::slot_of(local.ufrag.as_bytes()) == Some(demux::CHOSEN_SLOT)
-            && demux::worker_of(&local.ufrag) == Some(self.worker)
+            && demux::worker_of(local.ufrag.as_bytes()) == Some(self.worker)
             && !self.chosen.contains_key(local.ufrag.as_bytes())
     }
 
@@ -484,6 +485,7 @@ impl Forwarder {
         let Some(session) = self.sessions.try_remove(slot) else { return };
         for address in session.paths.known() {
             self.addresses.remove(address);
+            self.hang_up(*address);
         }
         if let Some(chosen) = &session.plan.local {
             self.chosen.remove(chosen.ufrag.as_bytes());

@@ -1,6 +1,8 @@
 //! Reads an offer and its answer line by line, knowing nothing of the code that wrote the answer.
 
-use super::{CANDIDATES, answer_to, candidates, lines_with, local, offer_named};
+use super::{
+    CANDIDATES, TCP_CANDIDATES, answer_to, candidates, lines_with, local, offer_named, tcp_candidates,
+};
 use sfu::core::plan::Role;
 
 struct Description<'a> {
@@ -299,13 +301,16 @@ fn check_candidates(answered: &Media<'_>, wanted: bool) {
         return;
     }
     assert_eq!(answered.lines.last(), Some(&"a=end-of-candidates"));
-    assert_eq!(lines.len(), CANDIDATES.len());
+    assert_eq!(lines.len(), CANDIDATES.len() + TCP_CANDIDATES.len());
     let words: Vec<Vec<&str>> = lines.iter().map(|line| line.split(' ').collect()).collect();
     let priorities: Vec<u32> = words.iter().map(|words| words[3].parse().unwrap()).collect();
     assert!(priorities.windows(2).all(|pair| pair[0] > pair[1]), "the first is preferred");
     assert_eq!(priorities[0], 2_130_706_431, "RFC 8445 §5.1.2.1");
-    for (words, address) in words.iter().zip(candidates()) {
-        assert_eq!((words[1], words[2], words[6], words[7]), ("1", "udp", "typ", "host"));
+    let (udp, tcp) = words.split_at(CANDIDATES.len());
+    assert!(udp.iter().all(|words| words[2] == "udp" && words.len() == 8), "the first of all is of UDP");
+    assert!(tcp.iter().all(|words| words[2] == "tcp" && words[8..] == ["tcptype", "passive"]));
+    for (words, address) in words.iter().zip(candidates().into_iter().chain(tcp_candidates())) {
+        assert_eq!((words[1], words[6], words[7]), ("1", "typ", "host"));
         assert_eq!((words[4], words[5]), (&*address.ip().to_string(), &*address.port().to_string()));
         for other in &words_of_other_ip(&lines, words[4]) {
             assert_ne!(words[0], *other, "a foundation for each address");

@@ -60,6 +60,12 @@ const CANDIDATES: [&str; 8] = [
     "[::1]:8200",
 ];
 
+const TCP_CANDIDATES: [&str; 2] = ["203.0.113.7:8200", "[2001:db8::7]:8200"];
+
+fn tcp_candidates() -> Vec<SocketAddr> {
+    TCP_CANDIDATES.iter().map(|candidate| candidate.parse().unwrap()).collect()
+}
+
 fn candidates() -> Vec<SocketAddr> {
     CANDIDATES.iter().map(|candidate| candidate.parse().unwrap()).collect()
 }
@@ -70,6 +76,7 @@ fn local(candidates: &[SocketAddr]) -> LocalDescription<'_> {
         ice_pwd: "0123456789abcdefABCDEF+/",
         fingerprint: std::array::from_fn(|octet| u8::try_from(octet * 8).unwrap()),
         candidates,
+        tcp_candidates: &[],
         origin_id: u64::MAX,
         msid: "concert",
         cname: "uringcast",
@@ -92,7 +99,8 @@ fn plan_for(text: &str, role: Role) -> Result<SessionPlan, OfferError> {
 fn answer_to(text: &str, role: Role) -> Result<String, OfferError> {
     let offer = Offer::parse(text)?;
     let plan = plan(&offer, role, StreamId(7), Epoch(3), &mut counting())?;
-    Ok(answer(&offer, &plan, &local(&candidates())))
+    let tcp = tcp_candidates();
+    Ok(answer(&offer, &plan, &LocalDescription { tcp_candidates: &tcp, ..local(&candidates()) }))
 }
 
 /// The lines of an answer that begin with `prefix`, without it.

@@ -188,7 +188,8 @@ fn candidates_stand_in_the_first_section_and_in_the_one_whose_transport_counts()
     let answer = answer_to(&text, Role::Publisher).unwrap();
     let (first, second) = answer.split_once("m=video").unwrap();
     let candidates = |part: &str| lines_with(part, "a=candidate:").len();
-    assert_eq!((candidates(first), candidates(second)), (super::CANDIDATES.len(), super::CANDIDATES.len()));
+    let all = super::CANDIDATES.len() + super::TCP_CANDIDATES.len();
+    assert_eq!((candidates(first), candidates(second)), (all, all));
 }
 
 #[test]
