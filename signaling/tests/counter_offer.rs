@@ -1,7 +1,6 @@
 //! The WHEP draft's second mode: the real binary offers, a player answers.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-#[allow(dead_code, reason = "each test file uses a part")]
 mod support;
 
 use sfu::control::protocol::{CreateError, Event};
