@@ -92,6 +92,21 @@ fn a_viewer_goes_to_the_layer_that_it_wants_at_its_next_key_frame_and_not_before
 }
 
 #[test]
+fn a_viewer_whose_connection_takes_nothing_for_long_keeps_its_layer_and_goes_on() {
+    let mut world = World::new(2);
+    let mut encoder = publisher(&mut world, 0);
+    let alone = world.join_tcp(1, viewer());
+    world.run(Duration::from_secs(1));
+    encoder.publish(&mut world, 60);
+    world.set_room(alone, 0);
+    encoder.publish(&mut world, 240);
+    let before = world.client(alone).received().len();
+    world.set_room(alone, 256 << 10);
+    encoder.publish(&mut world, 120);
+    assert!(world.client(alone).received().len() > before + 30, "{before}");
+}
+
+#[test]
 fn a_wish_from_before_the_connection_holds() {
     let mut world = World::new(1);
     let mut encoder = publisher(&mut world, 0);

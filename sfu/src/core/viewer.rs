@@ -132,6 +132,17 @@ impl Viewer {
         self.video().map(|track| track.following.layers()).unwrap_or_default()
     }
 
+    /// Whether this packet is for it: audio, or of the layer that it is sent.
+    pub fn takes(&self, packet: &MediaPacket) -> bool {
+        packet.header.kind() == MediaKind::Audio
+            || self.video().is_some_and(|track| track.takes(&packet.header))
+    }
+
+    /// Whether packets for it are sent as they come, and those of video not from the store or not at all.
+    pub fn has_caught_up(&self) -> bool {
+        self.video().is_none_or(|track| track.following.has_caught_up())
+    }
+
     /// What waits for this viewer is too much: nothing of video is sent before a key frame that is yet to come. False if that is
     /// so already, or it watches no video.
     pub fn skip_to_keyframe(&mut self, now: Instant, stores: &Stores) -> bool {

@@ -5,9 +5,11 @@
 //! there is nothing in media; what the offer promised waits here, bounded and for as long as the draft says. Checks that
 //! overtake the answer are lost and repeated by the player.
 
+use super::ice_servers;
 use super::limits::read_text;
 use super::offer::{
     ACCEPT_PATCH, SDP, candidates_of, fresh_ids, is_content_type, location, random_bytes, random_ssrc,
+    wait_or_refuse,
 };
 use super::problem::Problem;
 use super::{App, Peer, Response, empty};
@@ -104,6 +106,7 @@ pub async fn offer(
         Offer::parse(&read_text(body, app.config.limits).await?)?;
     }
     let ready = app.media.ready()?;
+    wait_or_refuse(app, Role::Viewer, &name)?;
     let now = unix_seconds();
     let prospect = app.media.registry().prospect(&name, now)?;
     let offer = CounterOffer::new(&prospect.codecs, &mut random_ssrc)?;
@@ -162,6 +165,7 @@ fn offered(
     headers.insert(LOCATION, value(location(app, peer, head, waiting.ids.url))?);
     headers.insert(ETAG, value(Blob::etag_of(waiting.ids.etag))?);
     headers.insert(ACCEPT_PATCH, HeaderValue::from_static(SDP));
+    ice_servers::add(headers, &app.config.ice_servers, unix_seconds());
     Ok(response)
 }
 
@@ -190,6 +194,7 @@ pub async fn pending(
 /// The life of an answer: read, planned, admitted, created. A wrong one may be sent again, right.
 async fn answer(app: &App, waiting: Waiting, request: Request<Incoming>) -> Result<Response, Problem> {
     let arrived = Instant::now();
+    app.stays()?;
     let (head, body) = request.into_parts();
     if !is_content_type(&head.headers, SDP) {
         let detail =
@@ -200,8 +205,10 @@ async fn answer(app: &App, waiting: Waiting, request: Request<Incoming>) -> Resu
     let mut plan = waiting.offer.accept(&answer, crate::registry::NO_STREAM)?;
     plan.local = Some(waiting.local);
     let url = waiting.ids.url;
+    // Before the offer is taken, so that a media process that is away for a moment costs nobody his offer.
+    let fingerprint = app.media.ready()?.fingerprint;
     let Some(waiting) = app.counter_offers.take(url) else { return Err(gone()) };
-    if app.media.ready()?.fingerprint != waiting.fingerprint {
+    if fingerprint != waiting.fingerprint {
         return Err(gone());
     }
     if let Err(problem) = create(app, waiting.clone(), plan).await {

@@ -119,7 +119,7 @@ async fn post(
 
 /// A viewer without a publisher: by default it is let in and sees the picture as soon as there is one. Whoever would rather
 /// not hold such sessions refuses (WHEP, "Session Management": 409 with Retry-After).
-fn wait_or_refuse(app: &App, role: Role, name: &StreamName) -> Result<(), Refusal> {
+pub fn wait_or_refuse(app: &App, role: Role, name: &StreamName) -> Result<(), Refusal> {
     let refused = role == Role::Viewer && app.config.no_publisher == NoPublisher::Refuse;
     if refused && !app.media.registry().is_live(name, unix_seconds()) {
         Err(Refusal::NotLive)

@@ -151,8 +151,13 @@ impl Forwarder {
 
     fn serve(&mut self, turn: Turn, slot: usize, serving: &Serving, trains: &mut dyn Trains) {
         let now = turn.now;
-        let Some(room) = self.room(now, slot, serving, trains) else { return };
+        let room = self.room(now, slot, serving, trains);
         let Some(Some(viewer)) = self.viewers.get_mut(slot) else { return };
+        let Some(room) = room else {
+            // Without the packets of its layer there would be nothing to go on with.
+            self.taken = self.taken.with(viewer.taken());
+            return;
+        };
         let (mut packets, mut awaiting) = (&serving.packets, 0);
         if !viewer.is_live(&serving.stores) {
             let (allowed, mut bytes) = (self.catch_up_bytes.min(room), self.catch_up_bytes.min(room));

@@ -52,16 +52,20 @@ impl Forwarder {
         if room == usize::MAX {
             return Some(room);
         }
-        let is_live = viewer.is_live(&serving.stores);
-        let is_sent = |packet: &&MediaPacket| is_live || packet.header.kind() == MediaKind::Audio;
-        let sent = serving.packets.iter().filter(is_sent);
-        let needed: usize = sent.map(|packet| packet.payload.len() + OVERHEAD_BYTES).sum();
+        let taken = || serving.packets.iter().filter(|packet| viewer.takes(packet));
+        let has_caught_up = viewer.has_caught_up();
+        let sent = taken().filter(|packet| has_caught_up || packet.header.kind() == MediaKind::Audio);
+        let (withheld, needed) = (taken().count() as u64, sent.map(bytes_of).sum::<usize>());
         if needed <= room && (room >= RESTART_ROOM || !viewer.skips()) {
             return Some(room.saturating_sub(needed + LIVE_ROOM));
         }
         let overflows = viewer.skip_to_keyframe(now, &serving.stores);
         self.meters.counters.tcp_overflows += u64::from(overflows);
-        self.meters.dropped(DropReason::TcpQueueFull, serving.packets.len() as u64);
+        self.meters.dropped(DropReason::TcpQueueFull, withheld);
         None
     }
+}
+
+fn bytes_of(packet: &MediaPacket) -> usize {
+    packet.payload.len() + OVERHEAD_BYTES
 }
