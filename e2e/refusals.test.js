@@ -47,7 +47,8 @@ async function statusOfAnnounced(path, bytes) {
 
 for (const end of ['whip', 'whep']) {
   test(`${end} refuses bodies that are no offer`, async () => {
-    const bad = ['', 'hello', 'v=0\r\n', '\0'.repeat(100), offer.slice(0, 300), offer.replaceAll('m=', 'x=')];
+    const bad = ['hello', 'v=0\r\n', '\0'.repeat(100), offer.slice(0, 300), offer.replaceAll('m=', 'x=')];
+    if (end === 'whip') bad.push(''); // a player that sends nothing wants an offer of ours
     for (const body of bad) await assertRefused(`/bad/${end}`, { headers: SDP, body }, [400, 422]);
   });
 
