@@ -3,9 +3,10 @@
 //! Line based and in one pass; every bound below is checked before the work that it bounds. An ICE-lite server learns the
 //! addresses of its clients from their checks, so of candidates only the form is looked at.
 
-use crate::sdp::ICE_SESSION_LINES;
+use crate::sdp::{ICE_SESSION_LINES, candidates};
 use sfu::control::protocol::IceCredentials;
 use sfu::core::codec::MediaKind;
+use sfu::core::plan::are_ice_credentials;
 use std::net::SocketAddr;
 
 /// Bytes of a fragment: [`CANDIDATES_MAX`] candidates of 120 bytes, and room.
@@ -17,9 +18,6 @@ const LINES_MAX: usize = 512;
 const CANDIDATES_MAX: usize = 256;
 /// RFC 8839 §5.4.
 const CREDENTIAL_BYTES_MAX: usize = 256;
-
-/// Priority of the best host candidate (RFC 8445 §5.1.2.1), which is also the first in an SDP answer.
-const PRIORITY: u32 = (126 << 24) | (65_535 << 8) | 255;
 
 /// Why a text is no fragment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -137,9 +135,10 @@ impl Fragment {
     /// # Errors
     /// They are not whole.
     pub fn credentials(&self) -> Result<IceCredentials, FragmentError> {
-        let long_enough = |text: &Option<String>, min| text.clone().filter(|text| text.len() >= min);
-        match (long_enough(&self.ufrag, 4), long_enough(&self.pwd, 22)) {
-            (Some(ufrag), Some(pwd)) => Ok(IceCredentials { ufrag, pwd }),
+        match (&self.ufrag, &self.pwd) {
+            (Some(ufrag), Some(pwd)) if are_ice_credentials(ufrag, pwd) => {
+                Ok(IceCredentials { ufrag: ufrag.clone(), pwd: pwd.clone() })
+            }
             _ => Err(FragmentError::HalfCredentials),
         }
     }
@@ -210,10 +209,8 @@ impl Restarted<'_> {
         lines.extend(self.mids.first().map(|mid| format!("a=mid:{mid}")));
         lines.push(format!("a=ice-ufrag:{ufrag}"));
         lines.push(format!("a=ice-pwd:{pwd}"));
-        let host = |address: SocketAddr| {
-            format!("a=candidate:1 1 udp {PRIORITY} {} {} typ host", address.ip(), address.port())
-        };
-        lines.extend(self.candidate.map(host));
+        let best = candidates(self.candidate.as_slice(), &[]);
+        lines.extend(best.iter().map(|candidate| format!("a=candidate:{candidate}")));
         lines.push("a=end-of-candidates".to_owned());
         lines.iter().map(|line| format!("{line}\r\n")).collect()
     }

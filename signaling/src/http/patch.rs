@@ -6,10 +6,9 @@
 use super::condition::Condition;
 use super::fragment::{Fragment, FragmentError, Restarted};
 use super::limits::read_text;
-use super::offer::{ACCEPT_PATCH, FRAGMENT, is_content_type, random_bytes};
+use super::offer::{ACCEPT_PATCH, FRAGMENT, candidates_of, is_content_type, random_bytes};
 use super::problem::Problem;
 use super::{App, Peer, Response, empty};
-use crate::candidates;
 use crate::media::RestartFailure;
 use crate::registry::{IceGeneration, RestartRefusal, Session, UrlId};
 use hyper::body::Incoming;
@@ -113,9 +112,7 @@ async fn restart(
     let etag = u64::from_be_bytes(random_bytes()?);
     let restarted = app.media.restart_ice(session.blob.url, remote, etag).await?;
     let ready = app.media.ready()?;
-    let worker = ready.workers.get(usize::from(restarted.worker.0));
-    let addresses = worker.map_or(&[][..], |worker| &worker.addresses);
-    let candidates = candidates::ordered(addresses, &app.config.public_ip, peer.local.ip());
+    let (candidates, _) = candidates_of(app, peer, &ready, restarted.worker)?;
     let answer = Restarted {
         mids: &session.mids,
         kind: session.kind,

@@ -161,12 +161,14 @@ impl Forwarder {
     /// Forgets the addresses of the ICE session before the last.
     pub(super) fn forget_addresses(&mut self, now: Instant, slot: usize) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        for path in session.paths.expired(now) {
-            if session.paths.selected() != Some(path) && self.addresses.get(&path) == Some(&slot) {
-                session.paths.remove(path);
-                self.addresses.remove(&path);
-                self.out.closes.push(path);
-            }
+        let mut forgotten = session.paths.expired(now);
+        forgotten.retain(|path| {
+            session.paths.selected() != Some(*path) && self.addresses.get(path) == Some(&slot)
+        });
+        forgotten.iter().for_each(|path| session.paths.remove(*path));
+        for path in forgotten {
+            self.addresses.remove(&path);
+            self.hang_up(path);
         }
     }
 
