@@ -83,7 +83,7 @@ fn rewrite() -> impl FnMut() -> bool {
 }
 
 fn cross_mesh() -> impl FnMut() -> bool {
-    let (packet, inbox) = (inputs::packet(), Inbox::new());
+    let (packet, inbox) = (inputs::packet(), Inbox::new(false));
     move || {
         if let Some(copy) = MeshPacket::copy_of(black_box(&packet), false) {
             inbox.packets.force_push(copy);

@@ -10,8 +10,10 @@ pub struct MediaConfig {
     pub control: PathBuf,
     /// Addresses on which every worker opens one UDP socket. Not empty.
     pub bind: Vec<IpAddr>,
-    /// Worker `i` uses port `udp_port + i` on each address.
+    /// Worker `i` uses port `udp_port + i` on each address, or all use this one.
     pub udp_port: u16,
+    /// Whether all workers share the UDP port.
+    pub udp_mux: bool,
     /// Clients whose UDP is blocked connect to this TCP port, on each address, one for all workers; none for no TCP.
     pub tcp_port: Option<u16>,
     /// The cores to pin to, one worker each. Not empty, at most [`WORKERS_MAX`].
@@ -21,11 +23,17 @@ pub struct MediaConfig {
 }
 
 impl MediaConfig {
-    /// File descriptors that the process needs: a ring, a waker and an event per worker, its sockets, and the rest.
+    /// The UDP port of each worker.
+    pub fn udp_ports(&self) -> impl Iterator<Item = u16> {
+        let step = u16::from(!self.udp_mux);
+        (0..self.cores.len() as u16).map(move |index| self.udp_port + index * step)
+    }
+
+    /// File descriptors that the process needs: a ring, a waker and an event per worker, its sockets twice, and the rest.
     pub fn descriptors_needed(&self) -> u64 {
         let workers = self.cores.len() as u64;
         let tcp = if self.tcp_port.is_some() { self.bind.len() as u64 + TCP_WAITING_MAX as u64 } else { 0 };
-        workers * (3 + self.bind.len() as u64) + tcp + DESCRIPTORS_BESIDE_WORKERS
+        workers * (3 + 2 * self.bind.len() as u64) + tcp + DESCRIPTORS_BESIDE_WORKERS
     }
 
     /// TCP connections that each worker may have, of `descriptors` that the process may open.

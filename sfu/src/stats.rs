@@ -46,11 +46,13 @@ pub enum DropReason {
     UnprovenAddress,
     /// Too much waits for a TCP connection that the client does not read fast enough, or the connection is gone.
     TcpQueueFull,
+    /// It came in at another worker behind the shared port, and too much waited for the worker of its session.
+    HandoverFull,
 }
 
 impl DropReason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [DropReason; 20] = [
+    pub const ALL: [DropReason; 21] = [
         DropReason::UnknownAddress,
         DropReason::UnknownUfrag,
         DropReason::NotMedia,
@@ -71,6 +73,7 @@ impl DropReason {
         DropReason::UnknownTransaction,
         DropReason::UnprovenAddress,
         DropReason::TcpQueueFull,
+        DropReason::HandoverFull,
     ];
 
     /// The label value.
@@ -96,6 +99,7 @@ impl DropReason {
             DropReason::UnknownTransaction => "unknown_transaction",
             DropReason::UnprovenAddress => "unproven_address",
             DropReason::TcpQueueFull => "tcp_queue_full",
+            DropReason::HandoverFull => "handover_full",
         }
     }
 }
@@ -218,6 +222,8 @@ pub struct WorkerSnapshot {
     pub keyframe_requests: u64,
     /// Packets that found a full mesh ring.
     pub mesh_dropped_packets: u64,
+    /// Datagrams that came in here behind the shared port and were handed over to the worker of their session.
+    pub handed_over: u64,
     /// Trains that the kernel refused whole; their datagrams then left one by one, so nothing was lost.
     pub egress_trains_refused: u64,
     /// TCP connections of clients now.

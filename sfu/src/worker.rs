@@ -1,6 +1,6 @@
 //! A worker: one core, one loop, everything it needs.
 //!
-//! wait → reap → newcomers → mailbox → mesh in → timers → mesh out → fan out → hand over. Every phase is bounded; what is left over
+//! wait → signals → reap → newcomers → mailbox → mesh in → timers → mesh out → fan out → hand over. Every phase is bounded; what is left over
 //! makes the next wait return at once.
 
 use crate::control::protocol::{IceCredentials, RequestId, SessionId, WorkerIndex};
@@ -28,6 +28,8 @@ const COMMANDS_PER_TURN: usize = 64;
 const SIGNALS_PER_TURN: usize = 256;
 /// Packets taken from other workers per turn: a whole group of pictures, so that viewers start with all of it.
 const PACKETS_PER_TURN: usize = GROUP_PACKETS_MAX;
+/// Datagrams taken per turn that other workers received behind the shared port: as many as one reap takes at least.
+const HANDOVERS_PER_TURN: usize = 128;
 /// TCP connections taken per turn: 16 of some 10 µs each, most of it the kernel's work of closing one that is nobody's.
 const NEWCOMERS_PER_TURN: usize = 16;
 /// Sessions whose timers run per turn: 256 at about 5 µs each are 1.3 ms.
@@ -119,6 +121,8 @@ impl Worker {
             self.wait()?;
             let now = Instant::now();
             self.loop_meter.woke(now);
+            // Before the datagrams: what the client sends after our answer must find the claim that left before the answer did.
+            self.signals(now);
             self.reap(now);
             self.newcomers(now);
             self.mailbox(now);
@@ -139,8 +143,7 @@ impl Worker {
         let now = Instant::now();
         self.loop_meter.sleeps(now);
         let inbox = &self.mesh.inboxes[usize::from(self.index.0)];
-        let crossed = !inbox.packets.is_empty() || !inbox.signals.is_empty() || !inbox.newcomers.is_empty();
-        let left_over = crossed || !self.mailbox.is_empty();
+        let left_over = !inbox.is_empty() || !self.mailbox.is_empty();
         let undelivered = !self.forwarder.out.events.is_empty() || !self.forwarder.out.signals.is_empty();
         let timers = self.forwarder.deadline().map(|at| at.saturating_duration_since(now));
         let timeout = match (left_over, undelivered) {
@@ -231,12 +234,19 @@ impl Worker {
         let _ = self.events.try_send((self.index, FromWorker::Stats(Box::new(snapshot))));
     }
 
-    fn mesh_in(&mut self, now: Instant) {
-        let mesh = Arc::clone(&self.mesh);
-        let inbox = &mesh.inboxes[usize::from(self.index.0)];
+    fn signals(&mut self, now: Instant) {
+        let inbox = &self.mesh.inboxes[usize::from(self.index.0)];
         for _ in 0..SIGNALS_PER_TURN {
-            let Some((from, signal)) = inbox.signals.pop() else { break };
+            let Some((from, signal)) = inbox.signals.pop() else { return };
             self.forwarder.handle_signal(now, from, signal);
+        }
+    }
+
+    fn mesh_in(&mut self, now: Instant) {
+        let inbox = &self.mesh.inboxes[usize::from(self.index.0)];
+        for _ in 0..HANDOVERS_PER_TURN {
+            let Some(handover) = inbox.handovers.pop() else { break };
+            self.forwarder.handle_arrival(now, handover.arrival, handover.datagram());
         }
         for _ in 0..PACKETS_PER_TURN {
             let Some(packet) = inbox.packets.pop() else { break };
@@ -285,6 +295,15 @@ impl Worker {
                     Ok(()) => wake.insert(worker),
                     Err(_) => self.forwarder.meters.counters.mesh_dropped_packets += 1,
                 }
+            }
+        }
+        for (worker, handover) in out.handovers.drain(..) {
+            match mesh.inboxes[usize::from(worker.0)].handovers.push(handover) {
+                Ok(()) => {
+                    self.forwarder.meters.counters.handed_over += 1;
+                    wake.insert(worker);
+                }
+                Err(_) => self.forwarder.meters.dropped(DropReason::HandoverFull, 1),
             }
         }
         while let Some((worker, signal)) = out.signals.pop_front() {

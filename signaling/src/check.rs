@@ -72,7 +72,7 @@ fn media(config: &Config) -> Vec<Finding> {
         let candidates = candidates::ordered(&addresses, &config.public_ip, config.http.ip());
         findings.push(("tcp", bound.map(|_| format!("candidates of all workers {}", list(&candidates)))));
     }
-    for (core, port) in media.cores.iter().zip(media.udp_port..) {
+    for (core, port) in media.cores.iter().zip(media.udp_ports()) {
         let addresses: Vec<SocketAddr> = media.bind.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
         let bound = open_sockets(&media.bind, port).map_err(StartError::Engine);
         let candidates = candidates::ordered(&addresses, &config.public_ip, config.http.ip());

@@ -60,6 +60,10 @@ const KEYFRAME_REQUESTS: Family =
     counter("uringcast_keyframe_requests_total", "Key-frame requests sent to publishers.");
 const MESH_DROPPED: Family =
     counter("uringcast_mesh_dropped_packets_total", "Packets that found the ring to another worker full.");
+const HANDED_OVER: Family = counter(
+    "uringcast_handed_over_datagrams_total",
+    "Datagrams that the kernel gave to another worker than their session's, behind the shared UDP port (--udp-mux).",
+);
 const TCP_CONNECTIONS: Family =
     gauge("uringcast_tcp_connections", "TCP connections of clients that belong to a session.");
 const TCP_CLOSED: Family = counter(
@@ -290,6 +294,7 @@ impl MediaReport {
             family(TRAINS_REFUSED, vec![counter_metric(&[], total.egress_trains_refused)]),
             family(KEYFRAME_REQUESTS, vec![counter_metric(&[], total.keyframe_requests)]),
             family(MESH_DROPPED, vec![counter_metric(&[], total.mesh_dropped_packets)]),
+            family(HANDED_OVER, vec![counter_metric(&[], total.handed_over)]),
             family(TCP_CONNECTIONS, vec![gauge_metric(&[], connections as f64)]),
             family(TCP_CLOSED, closed.collect()),
             family(TCP_OVERFLOWS, vec![counter_metric(&[], total.tcp_overflows)]),
@@ -336,6 +341,7 @@ fn add(total: &mut WorkerSnapshot, more: &WorkerSnapshot) {
     total.retransmitted_packets += more.retransmitted_packets;
     total.keyframe_requests += more.keyframe_requests;
     total.mesh_dropped_packets += more.mesh_dropped_packets;
+    total.handed_over += more.handed_over;
     total.egress_trains_refused += more.egress_trains_refused;
     for (total, more) in total.dropped.iter_mut().zip(more.dropped) {
         *total += more;

@@ -16,7 +16,7 @@ use self::protocol::{
     SessionInfo, WorkerIndex, WorkerInfo,
 };
 use self::restart::Restarts;
-use self::thread::{WorkerFactory, WorkerHandle};
+use self::thread::{WorkerFactory, WorkerHandle, open_udp};
 use crate::config::{MediaConfig, ORPHAN_SECONDS, PROCESS_SESSIONS_MAX};
 use crate::core::identity::Identity;
 use crate::core::ntp::NtpClock;
@@ -97,12 +97,14 @@ impl Control {
     ) -> Result<Control, StartError> {
         let count = config.cores.len();
         let wakers = (0..count).map(|_| Waker::new()).collect::<Result<_, _>>()?;
-        let mesh = Arc::new(Mesh { inboxes: (0..count).map(|_| Inbox::new()).collect(), wakers });
+        let inboxes = (0..count).map(|_| Inbox::new(config.udp_mux)).collect();
+        let mesh = Arc::new(Mesh { inboxes, wakers });
         let door =
             config.tcp_port.map(|port| Door::open(&config.bind, port, Arc::clone(&mesh))).transpose()?;
         let tcp_addresses = door.as_ref().map(|door| door.addresses.clone()).unwrap_or_default();
         let factory = WorkerFactory {
             tcp_connections: if door.is_some() { config.tcp_connections(descriptors) } else { 0 },
+            sockets: open_udp(&config)?,
             config,
             identity: Identity::generate()?,
             clock: NtpClock::new(Instant::now(), SystemTime::now()),

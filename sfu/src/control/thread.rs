@@ -5,12 +5,13 @@ use crate::config::MediaConfig;
 use crate::core::forwarder::Forwarder;
 use crate::core::identity::Identity;
 use crate::core::ntp::NtpClock;
-use crate::driver::{BufferSizes, Driver, DriverConfig, open_sockets};
+use crate::driver::{BufferSizes, Driver, DriverConfig, open_shared_sockets, open_sockets};
 use crate::error::StartError;
 use crate::mesh::WorkerSet;
 use crate::worker::{Command, FromWorker, Mesh, Worker};
 use core_affinity::CoreId;
 use crossbeam::queue::SegQueue;
+use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc as std_mpsc};
@@ -21,6 +22,9 @@ use tokio::sync::mpsc;
 pub struct WorkerFactory {
     /// The process's configuration.
     pub config: MediaConfig,
+    /// Each worker's sockets. They outlive it, so that nobody takes its port between a fault and the next start, and so that behind a
+    /// shared port the kernel goes on giving the same clients to the same workers.
+    pub sockets: Vec<Vec<UdpSocket>>,
     /// The shared certificate.
     pub identity: Identity,
     /// The wall clock that all workers share.
@@ -45,10 +49,12 @@ pub struct WorkerHandle {
 }
 
 impl WorkerFactory {
-    /// Opens the worker's sockets and starts its thread. Returns once the worker is ready to receive.
+    /// Starts the worker's thread. Returns once the worker is ready to receive.
     pub fn start(&self, index: WorkerIndex, is_restart: bool) -> Result<WorkerHandle, StartError> {
         let core = self.config.cores[usize::from(index.0)];
-        let sockets = open_sockets(&self.config.bind, self.config.udp_port + index.0)?;
+        let sockets = self.sockets[usize::from(index.0)].iter().map(UdpSocket::try_clone);
+        let sockets =
+            sockets.collect::<io::Result<Vec<_>>>().map_err(|source| StartError::Ring { source })?;
         let addresses = local_addresses(&sockets)?;
         if index == WorkerIndex(0) && !is_restart {
             warn_of_small_buffers(&sockets);
@@ -60,6 +66,7 @@ impl WorkerFactory {
             core,
             is_restart,
             others: self.others(index),
+            udp_mux: self.config.udp_mux,
             tcp_connections: self.tcp_connections,
             identity: self.identity.clone(),
             clock: self.clock,
@@ -85,6 +92,16 @@ impl WorkerFactory {
     }
 }
 
+/// Opens the sockets of all workers.
+pub fn open_udp(config: &MediaConfig) -> Result<Vec<Vec<UdpSocket>>, StartError> {
+    if !config.udp_mux {
+        return config.udp_ports().map(|port| open_sockets(&config.bind, port)).collect();
+    }
+    // The kernel lets every process of this user share a shared port. This fails if one is there already.
+    drop(open_sockets(&config.bind, config.udp_port)?);
+    config.udp_ports().map(|port| open_shared_sockets(&config.bind, port)).collect()
+}
+
 /// Small socket buffers lose packets under load; the cure is a sysctl, said once.
 fn warn_of_small_buffers(sockets: &[UdpSocket]) {
     let sizes = sockets.first().and_then(|socket| BufferSizes::of(socket).ok());
@@ -104,6 +121,7 @@ struct WorkerStart {
     core: usize,
     is_restart: bool,
     others: WorkerSet,
+    udp_mux: bool,
     tcp_connections: usize,
     identity: Identity,
     clock: NtpClock,
@@ -137,11 +155,15 @@ impl WorkerStart {
         }
         let waker = &self.mesh.wakers[usize::from(self.index.0)];
         let config = DriverConfig { connections: self.tcp_connections, ..DriverConfig::default() };
+        let socket_count = sockets.len();
         let driver = Driver::new(sockets, waker, config)?;
         // getrandom fails only where the kernel has no random source at all, and then the certificate failed before.
         let random =
             Box::new(|bytes: &mut [u8]| getrandom::fill(bytes).unwrap_or_else(|_| std::process::abort()));
         let mut forwarder = Forwarder::new(self.index, self.others, self.identity, random, self.clock);
+        if self.udp_mux {
+            forwarder.share_port(socket_count);
+        }
         if self.is_restart {
             forwarder.announce_restart();
         }

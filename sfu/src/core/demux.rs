@@ -1,6 +1,6 @@
-//! What a datagram is, and the ICE ufrag that leads to a session. Nothing is looked up by scanning.
+//! What a datagram is, and the names in STUN that lead to a session: the ICE ufrag in a request, the transaction in a response. Nothing is looked up by scanning.
 
-use super::stun;
+use super::stun::{self, TransactionId};
 use crate::control::protocol::{SessionId, WorkerIndex};
 
 /// What the first byte says (RFC 7983), RTP and RTCP told apart by RFC 5761.
@@ -47,6 +47,19 @@ pub fn ufrag(session: SessionId, random: u32) -> String {
     let SessionId { worker: WorkerIndex(worker), slot, generation } = session;
     // 2 + 6 + 8 + 8 digits: slots are below 2^24 and workers below 2^8 by their constants.
     format!("{worker:02x}{slot:06x}{generation:08x}{random:08x}")
+}
+
+/// A transaction of ours names its worker in the first byte, so that the response finds it behind a shared port. The other 88 bits
+/// are random: a response is known by its integrity, and they need only be hard to guess (RFC 8489 §6 wants 96).
+pub fn transaction(worker: WorkerIndex, random: [u8; 12]) -> TransactionId {
+    let mut bytes = random;
+    bytes[0] = worker.0 as u8;
+    TransactionId(bytes)
+}
+
+/// The worker that sent the request which this response is to.
+pub fn worker_of_transaction(TransactionId(bytes): TransactionId) -> WorkerIndex {
+    WorkerIndex(bytes[0].into())
 }
 
 /// Stands for the slot in ufrags that signaling chose before there was a session. No session has it.

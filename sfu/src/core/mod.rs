@@ -33,6 +33,7 @@ pub mod retransmission;
 pub mod rewrite;
 pub mod rtcp;
 pub mod session;
+pub mod shared_port;
 pub mod srtp;
 pub mod store;
 pub mod streams;

@@ -7,7 +7,7 @@ use crate::control::protocol::{
     CreateError, Created, EndReason, IceCredentials, Layer, RequestId, RestartError, SessionId, WorkerIndex,
 };
 use crate::core::codec::Codec;
-use crate::mesh::{Signal, WorkerSet};
+use crate::mesh::{Handover, Signal, WorkerSet};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
@@ -87,6 +87,8 @@ pub struct Outbox {
     pub closes: Vec<(usize, SocketAddr)>,
     /// For other workers; may be lost, and is counted then.
     pub packets: Vec<Crossing>,
+    /// Datagrams of other workers' sessions; may be lost, and are counted then.
+    pub handovers: Vec<(WorkerIndex, Handover)>,
     /// For other workers; kept until taken.
     pub signals: VecDeque<(WorkerIndex, Signal)>,
     /// For the control thread; kept until taken.

@@ -49,7 +49,8 @@ pub use self::counters::{DriverCounters, StreamEnd, TrainSizes};
 pub use self::probe::{KernelFacts, KernelVersion, probe, raise_descriptor_limit};
 pub use self::receive::Datagram;
 pub use self::socket::{
-    BufferSizes, RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES, open_listeners, open_sockets, prepare_stream,
+    BufferSizes, RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES, open_listeners, open_shared_sockets, open_sockets,
+    prepare_stream,
 };
 pub use self::trains::TrainLimits;
 pub use self::user_data::SocketIndex;
@@ -128,6 +129,8 @@ pub struct Driver {
     counters: DriverCounters,
     streams: Streams,
     sockets: Vec<UdpSocket>,
+    /// What the kernel had dropped before this driver had the sockets.
+    dropped_before: u64,
     /// The kernel accepts submissions only of the thread that built the ring: not `Send`.
     _thread: PhantomData<*const ()>,
 }
@@ -171,6 +174,7 @@ impl Driver {
             last_failure: 0,
             counters: DriverCounters::default(),
             streams: Streams::new(config.connections),
+            dropped_before: dropped_by_kernel(&sockets),
             sockets,
             _thread: PhantomData,
         };
@@ -269,10 +273,10 @@ impl Driver {
         DriverCounters { enters: self.ring.enters, ..self.counters }
     }
 
-    /// Datagrams that the kernel dropped because a socket's receive buffer was full, since the sockets were opened. One
-    /// system call a socket: to be asked once a second, not once a turn.
+    /// Datagrams that the kernel dropped because a socket's receive buffer was full. One system call a socket: to be asked once
+    /// a second, not once a turn.
     pub fn dropped_by_kernel(&self) -> u64 {
-        self.sockets.iter().filter_map(|socket| socket::kernel_drops(socket).ok()).sum()
+        dropped_by_kernel(&self.sockets) - self.dropped_before
     }
 
     /// The sockets, in the order of their [`SocketIndex`].
@@ -356,6 +360,10 @@ impl Drop for Driver {
         mem::forget(mem::replace(&mut self.receive_message, Box::new(receive::message())));
         mem::forget(self.waker.clone());
     }
+}
+
+fn dropped_by_kernel(sockets: &[UdpSocket]) -> u64 {
+    sockets.iter().filter_map(|socket| socket::kernel_drops(socket).ok()).sum()
 }
 
 /// Completions that can wait at once: each buffer once, each send once, the end of each receive, the

@@ -77,21 +77,32 @@ pub fn prepare_stream(stream: &impl AsFd) -> io::Result<()> {
 /// MTU, and routers on a narrow IPv4 path may fragment. A taken port is tried again for 200 ms. What buffer sizes the
 /// kernel granted is read with [`BufferSizes::of`].
 pub fn open_sockets(addresses: &[IpAddr], port: u16) -> Result<Vec<UdpSocket>, StartError> {
+    open_all(addresses, port, false)
+}
+
+/// The same for a port that other sockets of this process have, too, each opened with this function. The kernel spreads clients
+/// over them by a hash of both addresses and ports, and anew when one is closed (SO_REUSEPORT).
+pub fn open_shared_sockets(addresses: &[IpAddr], port: u16) -> Result<Vec<UdpSocket>, StartError> {
+    open_all(addresses, port, true)
+}
+
+fn open_all(addresses: &[IpAddr], port: u16, is_shared: bool) -> Result<Vec<UdpSocket>, StartError> {
     let deadline = Instant::now() + BIND_PATIENCE;
     addresses
         .iter()
         .map(|&ip| {
             let addr = SocketAddr::new(ip, port);
-            open(addr, deadline).map_err(|source| socket_error(addr, source))
+            open(addr, is_shared, deadline).map_err(|source| socket_error(addr, source))
         })
         .collect()
 }
 
-fn open(addr: SocketAddr, deadline: Instant) -> io::Result<UdpSocket> {
+fn open(addr: SocketAddr, is_shared: bool, deadline: Instant) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
     if addr.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    socket.set_reuse_port(is_shared)?;
     set_option(&socket, libc::SOL_UDP, libc::UDP_GRO, 1)?;
     ignore_icmp_mtu(&socket, addr)?;
     raise_buffers(&socket)?;

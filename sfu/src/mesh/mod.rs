@@ -6,6 +6,7 @@ use crate::control::protocol::WorkerIndex;
 use crate::core::layers::{LayerIndex, LayerSet, LayerTable};
 use crate::core::packet::{MediaPacket, PacketHeader};
 use crate::core::plan::{Epoch, StreamId};
+use crate::core::shared_port::{Arrival, Notice};
 use crossbeam::queue::ArrayQueue;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -17,6 +18,10 @@ pub const PACKETS_MAX: usize = 2048;
 /// Signals that may wait for one worker; a sender keeps what does not fit.
 pub const SIGNALS_MAX: usize = 16_384;
 
+/// Longest datagram that is handed over: an Ethernet frame less IPv4 and UDP headers.
+pub const DATAGRAM_BYTES_MAX: usize = 1500 - 20 - 8;
+/// Handed-over datagrams that may wait for one worker: 10 ms of 100,000 a second, 1.5 MiB.
+pub const HANDOVERS_MAX: usize = 1024;
 /// TCP connections that may wait for one worker: it takes 16 a turn, and a turn of a busy worker takes milliseconds. Each is an
 /// open file.
 pub const NEWCOMERS_MAX: usize = 256;
@@ -106,6 +111,8 @@ pub enum Signal {
     Layers(StreamId, LayerTable),
     /// One of its viewers cannot decode this layer until the next key frame.
     WantKeyframe(StreamId, LayerIndex),
+    /// Whose an address at the shared port is.
+    Address(Notice),
     /// The sender was restarted and knows nothing.
     Restarted,
 }
@@ -113,12 +120,37 @@ pub enum Signal {
 impl Signal {
     /// Whether `earlier`, still waiting, says nothing more once this one is queued behind it.
     pub fn replaces(&self, earlier: &Signal) -> bool {
-        use Signal::{Layers, Subscribe, Unsubscribe};
+        use Signal::{Address, Layers, Subscribe, Unsubscribe};
         match (self, earlier) {
             (Subscribe(stream, _) | Unsubscribe(stream), Subscribe(other, _) | Unsubscribe(other))
             | (Layers(stream, _), Layers(other, _)) => stream == other,
+            (Address(notice), Address(other)) => notice.replaces(*other),
             _ => self == earlier,
         }
+    }
+}
+
+/// A client's datagram that the kernel gave to another worker behind the shared port. Loss: as on the network; counted by the
+/// sender.
+#[derive(Debug, Clone, Copy)]
+pub struct Handover {
+    /// How it came.
+    pub arrival: Arrival,
+    bytes: u16,
+    contents: [u8; DATAGRAM_BYTES_MAX],
+}
+
+impl Handover {
+    /// Copies the datagram, or `None` if it is longer than [`DATAGRAM_BYTES_MAX`].
+    pub fn copy_of(datagram: &[u8], arrival: Arrival) -> Option<Handover> {
+        let mut contents = [0; DATAGRAM_BYTES_MAX];
+        contents.get_mut(..datagram.len())?.copy_from_slice(datagram);
+        Some(Handover { arrival, bytes: datagram.len() as u16, contents })
+    }
+
+    /// The datagram.
+    pub fn datagram(&self) -> &[u8] {
+        &self.contents[..usize::from(self.bytes)]
     }
 }
 
@@ -143,23 +175,26 @@ pub struct Inbox {
     pub packets: ArrayQueue<MeshPacket>,
     /// The lane that may not.
     pub signals: ArrayQueue<(WorkerIndex, Signal)>,
+    /// Datagrams that came in elsewhere behind the shared port; may lose. One place if the port is not shared.
+    pub handovers: ArrayQueue<Handover>,
     /// From the door, not from workers; may lose.
     pub newcomers: ArrayQueue<Newcomer>,
 }
 
 impl Inbox {
-    /// Empty inboxes.
-    pub fn new() -> Inbox {
+    /// Empty inboxes of a worker that has a port of its own, or shares one.
+    pub fn new(shares_port: bool) -> Inbox {
         Inbox {
             packets: ArrayQueue::new(PACKETS_MAX),
             signals: ArrayQueue::new(SIGNALS_MAX),
+            handovers: ArrayQueue::new(if shares_port { HANDOVERS_MAX } else { 1 }),
             newcomers: ArrayQueue::new(NEWCOMERS_MAX),
         }
     }
-}
 
-impl Default for Inbox {
-    fn default() -> Inbox {
-        Inbox::new()
+    /// Whether something waits.
+    pub fn is_empty(&self) -> bool {
+        let crossed = self.packets.is_empty() && self.signals.is_empty() && self.handovers.is_empty();
+        crossed && self.newcomers.is_empty()
     }
 }

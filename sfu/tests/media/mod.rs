@@ -49,6 +49,7 @@ pub fn config(name: &str) -> MediaConfig {
     MediaConfig {
         control: directory.join(name),
         bind: vec![Ipv4Addr::LOCALHOST.into()],
+        udp_mux: false,
         udp_port: free_ports(cores.len() as u16),
         tcp_port: Some(0),
         cores,

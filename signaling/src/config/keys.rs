@@ -156,6 +156,7 @@ pub const KEYS: &[Key] = &[
     key("api-token-file", Kind::Path, "", "file that holds the API token").reloadable(),
     key("metrics", Kind::Socket, "", "own listener for /metrics, without a token"),
     key("udp-port", Kind::Port, "8200", "first UDP port of media; worker i uses this port + i"),
+    key("udp-mux", Kind::Flag, "false", "all workers share the first UDP port, for a firewall that opens one"),
     key(
         "tcp-port",
         Kind::PortOrNone,

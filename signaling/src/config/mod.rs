@@ -102,6 +102,8 @@ pub struct Config {
     pub bind: Vec<IpAddr>,
     /// First UDP port.
     pub udp_port: u16,
+    /// Whether all workers share it.
+    pub udp_mux: bool,
     /// The TCP port of media; none for UDP alone.
     pub tcp_port: Option<u16>,
     /// Advertised first.
@@ -150,7 +152,9 @@ pub enum ConfigError {
     TooManyWorkers { workers: usize, cores: usize },
     #[error("--control: {} is longer than the 107 bytes that a Unix socket's path may have; choose a shorter one", path.display())]
     SocketPath { path: PathBuf },
-    #[error("--udp-port {port} leaves no room for {workers} workers below 65536; choose a lower port")]
+    #[error(
+        "--udp-port {port} leaves no room for {workers} workers below 65536; choose a lower port, or --udp-mux"
+    )]
     PortRange { port: u16, workers: usize },
 }
 
@@ -201,6 +205,7 @@ impl Config {
             control: self.control.clone(),
             bind: self.media_addresses()?,
             udp_port: self.udp_port,
+            udp_mux: self.udp_mux,
             tcp_port: self.tcp_port,
             cores: self.cores.clone(),
             config_hash: self.media_hash(),
@@ -225,7 +230,7 @@ impl Config {
     /// interface that comes or goes does not drain a healthy media process.
     pub fn media_hash(&self) -> u64 {
         let loopback = self.http.ip().is_loopback();
-        let ports = (self.udp_port, self.tcp_port);
+        let ports = (self.udp_port, self.udp_mux, self.tcp_port);
         fnv1a(&format!("{:?} {loopback} {ports:?} {:?}", self.bind, self.cores))
     }
 }

@@ -41,6 +41,7 @@ impl<'a> Reader<'a> {
         let listeners = [Some(http), https.as_ref().map(|(address, _)| *address), metrics];
         let loopback = listeners.iter().flatten().all(|address| address.ip().is_loopback());
         let udp_port = self.port("udp-port").unwrap_or(UDP_PORT_DEFAULT);
+        let udp_mux = self.one("udp-mux").unwrap_or(false);
         let state_dir: PathBuf = self.one("state-dir").unwrap_or_else(|| "uringcast-state".into());
         let config = Config {
             http,
@@ -52,11 +53,12 @@ impl<'a> Reader<'a> {
             token: self.token(),
             bind: self.many("bind"),
             udp_port,
+            udp_mux,
             tcp_port: Some(self.one("tcp-port").unwrap_or(udp_port)).filter(|port| *port > 0),
             public_ip: self.many("public-ip"),
             ice_servers: self.ice_servers(),
             strict_etag: self.one("strict-etag").unwrap_or(false),
-            cores: self.cores(udp_port),
+            cores: self.cores(udp_port, udp_mux),
             control: self.control(&state_dir),
             state_dir,
             limits: self.limits(),
@@ -176,7 +178,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The cores of the workers: those listed or all allowed, as many as workers are wanted.
-    fn cores(&mut self, udp_port: u16) -> Vec<usize> {
+    fn cores(&mut self, udp_port: u16, udp_mux: bool) -> Vec<usize> {
         let allowed = interfaces::allowed_cores();
         let workers = self.count("workers");
         let listed: Vec<usize> =
@@ -200,7 +202,7 @@ impl<'a> Reader<'a> {
             self.errors.push(ConfigError::TooManyWorkers { workers: wanted, cores });
         }
         cores.truncate(wanted);
-        if usize::from(udp_port) + cores.len() > usize::from(u16::MAX) + 1 {
+        if !udp_mux && usize::from(udp_port) + cores.len() > usize::from(u16::MAX) + 1 {
             self.errors.push(ConfigError::PortRange { port: udp_port, workers: cores.len() });
         }
         cores

@@ -52,7 +52,9 @@ impl Forwarder {
             Signal::WantKeyframe(stream, layer) => {
                 let _ = self.want_local_keyframe(now, stream, layer);
             }
+            Signal::Address(notice) => self.handle_notice(from, notice),
             Signal::Restarted => {
+                self.claim_again(from);
                 self.streams.forget_subscriber(from);
                 let watched = self.streams.watched();
                 let subscribe = |(stream, wanted)| (from, Signal::Subscribe(stream, wanted));

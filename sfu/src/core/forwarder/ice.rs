@@ -8,16 +8,18 @@ use crate::core::ice_check::{AddressCheck, Heard, Path, Step};
 use crate::core::outbox::{SessionEvent, Transmit};
 use crate::core::plan::{Role, are_ice_credentials};
 use crate::core::session::{Life, Session};
-use crate::core::stun::{Class, Message, TransactionId};
+use crate::core::shared_port::Arrival;
+use crate::core::stun::{Class, Message};
 use crate::stats::{DropReason, JoinPhase};
 use std::time::Instant;
 
 impl Forwarder {
     /// A STUN message arrived.
-    pub(super) fn handle_stun(&mut self, now: Instant, path: Path, datagram: &[u8]) {
+    pub(super) fn handle_stun(&mut self, now: Instant, arrival: Arrival, datagram: &[u8]) {
         let Some(message) = Message::parse(datagram) else {
             return self.meters.dropped(DropReason::NotMedia, 1);
         };
+        let path = arrival.path;
         let found = match message.class {
             Class::Request => self.by_ufrag(&message).ok_or(DropReason::UnknownUfrag),
             Class::Indication => self.addresses.get(&path).copied().ok_or(DropReason::UnknownAddress),
@@ -26,15 +28,24 @@ impl Forwarder {
             }
         };
         match (found, message.class) {
-            (Err(reason), _) => self.meters.dropped(reason, 1),
+            (Err(reason), class) => {
+                let named = match class {
+                    Class::Request => message.ufrags.and_then(|(ours, _)| demux::worker_of(ours)),
+                    Class::Indication => self.owner_elsewhere(path),
+                    Class::Success | Class::Error => Some(demux::worker_of_transaction(message.transaction)),
+                };
+                self.pass_on(arrival, named, reason, datagram);
+            }
             // Keeps a NAT's door open (RFC 8445 §11) and asks for nothing.
             (Ok(_), Class::Indication) => {}
             (Ok(slot), Class::Request) => {
                 self.guarded(now, slot, |core| {
-                    core.handle_request(now, slot, path, (&message, datagram.len()))
+                    core.handle_request(now, slot, arrival, (&message, datagram.len()))
                 });
             }
-            (Ok(slot), _) => self.guarded(now, slot, |core| core.handle_response(now, slot, path, &message)),
+            (Ok(slot), _) => {
+                self.guarded(now, slot, |core| core.handle_response(now, slot, arrival, &message));
+            }
         }
     }
 
@@ -52,9 +63,10 @@ impl Forwarder {
         &mut self,
         now: Instant,
         slot: usize,
-        path: Path,
+        arrival: Arrival,
         (request, bytes): (&Message<'_>, usize),
     ) {
+        let path = arrival.path;
         let owner = self.addresses.get(&path).copied();
         let Some(session) = self.sessions.get_mut(slot) else { return };
         if session.is_ending() {
@@ -73,11 +85,15 @@ impl Forwarder {
         session.paths.consented(now, path);
         session.paths.renew(path);
         let check = Heard { path, ice_session: number, bytes };
-        if owner.is_some_and(|owner| owner != slot && self.is_alive(owner)) {
+        let is_anothers = match owner {
+            Some(owner) => owner != slot && self.is_alive(owner),
+            None => arrival.is_taken || self.owner_elsewhere(path).is_some(),
+        };
+        if is_anothers {
             // An address is not taken from another session by a request, whose source may be forged.
             self.begin_check(now, slot, check, request.use_candidate);
         } else {
-            self.admit(slot, path);
+            self.admit(slot, arrival);
             self.follow_request(now, slot, check, request.use_candidate);
         }
         if let Some(session) = self.sessions.get_mut(slot) {
@@ -105,7 +121,7 @@ impl Forwarder {
         }
     }
 
-    fn is_alive(&self, slot: usize) -> bool {
+    pub(super) fn is_alive(&self, slot: usize) -> bool {
         self.sessions.get(slot).is_some_and(|session| !session.is_ending())
     }
 
@@ -144,7 +160,9 @@ impl Forwarder {
     }
 
     /// Notes that the address belongs to the session.
-    fn admit(&mut self, slot: usize, path: Path) {
+    fn admit(&mut self, slot: usize, arrival: Arrival) {
+        let path = arrival.path;
+        self.claim(arrival);
         let previous = self.addresses.insert(path, slot);
         if previous == Some(slot) {
             return;
@@ -153,8 +171,7 @@ impl Forwarder {
             loser.paths.remove(path);
         }
         if let Some(evicted) = self.sessions.get_mut(slot).and_then(|session| session.paths.add(path)) {
-            self.addresses.remove(&evicted);
-            self.hang_up(evicted);
+            self.forget_address(evicted);
         }
     }
 
@@ -167,15 +184,14 @@ impl Forwarder {
         });
         forgotten.iter().for_each(|path| session.paths.remove(*path));
         for path in forgotten {
-            self.addresses.remove(&path);
-            self.hang_up(path);
+            self.forget_address(path);
         }
     }
 
     /// Asks whether the client hears us at this address, unless it is being asked. One check at a time: the last word counts.
     fn begin_check(&mut self, now: Instant, slot: usize, heard: Heard, nominated: bool) {
         let Heard { path, ice_session, bytes } = heard;
-        let transaction = TransactionId(self.random_bytes());
+        let transaction = demux::transaction(self.worker, self.random_bytes());
         let Some(session) = self.sessions.get_mut(slot) else { return };
         if let Some(check) = &mut session.paths.check
             && (check.path, check.ice_session) == (path, ice_session)
@@ -240,7 +256,8 @@ impl Forwarder {
     }
 
     /// A client answers a check of ours.
-    fn handle_response(&mut self, now: Instant, slot: usize, path: Path, response: &Message<'_>) {
+    fn handle_response(&mut self, now: Instant, slot: usize, arrival: Arrival, response: &Message<'_>) {
+        let path = arrival.path;
         let Some(Session { ice, paths, .. }) = self.sessions.get(slot) else { return };
         let Some(check) = &paths.check else { return };
         let proven = response.class == Class::Success
@@ -251,7 +268,7 @@ impl Forwarder {
         }
         let (number, nominated) = (check.ice_session, check.nominated);
         self.cancel_check(slot);
-        self.admit(slot, path);
+        self.admit(slot, arrival);
         if let Some(session) = self.sessions.get_mut(slot) {
             session.paths.consented(now, path);
         }

@@ -7,6 +7,7 @@ mod fan_out;
 mod feedback;
 mod ice;
 mod ingress;
+mod port;
 mod streams;
 
 pub use fan_out::GROUP_PACKETS_MAX;
@@ -29,6 +30,7 @@ use crate::core::packet::MediaPacket;
 use crate::core::peer::Drained;
 use crate::core::plan::{Role, SessionPlan, StreamId};
 use crate::core::session::{Life, RoleState, Session};
+use crate::core::shared_port::SharedPort;
 use crate::core::srtp::MasterKeys;
 use crate::core::streams::Streams;
 use crate::core::stun::TransactionId;
@@ -60,6 +62,8 @@ pub struct Forwarder {
     viewers: Vec<Option<Viewer>>,
     next_generation: u32,
     addresses: HashMap<Path, usize>,
+    /// If all workers share a port, whose datagrams arrive where.
+    shared_port: Option<SharedPort>,
     /// Whose check of an address an answer belongs to.
     checks: HashMap<TransactionId, usize>,
     /// The slots of sessions whose ufrag signaling chose.
@@ -115,6 +119,7 @@ impl Forwarder {
             viewers: Vec::new(),
             next_generation: 0,
             addresses: HashMap::new(),
+            shared_port: None,
             checks: HashMap::new(),
             chosen: HashMap::new(),
             streams: Streams::default(),
@@ -484,8 +489,7 @@ impl Forwarder {
     fn forget(&mut self, slot: usize) {
         let Some(session) = self.sessions.try_remove(slot) else { return };
         for address in session.paths.known() {
-            self.addresses.remove(address);
-            self.hang_up(*address);
+            self.forget_address(*address);
         }
         if let Some(chosen) = &session.plan.local {
             self.chosen.remove(chosen.ufrag.as_bytes());

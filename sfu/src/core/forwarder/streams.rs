@@ -33,11 +33,6 @@ impl Forwarder {
         }
     }
 
-    /// This address is nobody's any more. The driver knows whether a connection belongs to it.
-    pub(super) fn hang_up(&mut self, (socket, to): (usize, SocketAddr)) {
-        self.out.closes.push((socket, to));
-    }
-
     /// How many bytes of old packets a viewer's way takes beside those of the turn; none if it cannot take even these. Then they
     /// are dropped whole, and the viewer goes on with the next key frame after its way is free again.
     pub(super) fn room(

@@ -1,0 +1,87 @@
+//! Whose the addresses are: those of sessions here, and behind a shared port those of other workers.
+
+use super::Forwarder;
+use crate::control::protocol::WorkerIndex;
+use crate::core::ice_check::Path;
+use crate::core::shared_port::{Arrival, Notice, SharedPort};
+use crate::mesh::{Handover, Signal};
+use crate::stats::DropReason;
+
+impl Forwarder {
+    /// All workers listen at the same port, with so many sockets each, numbered alike.
+    pub fn share_port(&mut self, sockets: usize) {
+        self.shared_port = Some(SharedPort::new(sockets));
+    }
+
+    /// The other worker that has a session at this address, if its datagrams arrive here.
+    pub(super) fn owner_elsewhere(&self, path: Path) -> Option<WorkerIndex> {
+        self.shared_port.as_ref().and_then(|port| port.owner(path))
+    }
+
+    /// A datagram of no session here goes to the worker that it names, or is dropped for `reason`.
+    pub(super) fn pass_on(
+        &mut self,
+        arrival: Arrival,
+        named: Option<WorkerIndex>,
+        reason: DropReason,
+        datagram: &[u8],
+    ) {
+        let Arrival { path, via, .. } = arrival;
+        let is_shared = self.shared_port.as_ref().is_some_and(|port| port.is_shared(path));
+        // What was handed over is not handed on: two workers could play catch with it.
+        let target = named.filter(|named| is_shared && via.is_none() && self.others.contains(*named));
+        let Some(target) = target else { return self.meters.dropped(reason, 1) };
+        let is_ours = self.addresses.get(&path).is_some_and(|slot| self.is_alive(*slot));
+        let is_taken = is_ours || self.owner_elsewhere(path).is_some_and(|owner| owner != target);
+        let arrival = Arrival { path, via: Some(self.worker), is_taken };
+        match Handover::copy_of(datagram, arrival) {
+            Some(handover) => self.out.handovers.push((target, handover)),
+            None => self.meters.dropped(DropReason::Oversize, 1),
+        }
+    }
+
+    /// A session here is at the address: what comes from there is wanted.
+    pub(super) fn claim(&mut self, arrival: Arrival) {
+        let notice = self.shared_port.as_mut().and_then(|port| port.admitted(arrival));
+        self.tell_notice(notice);
+    }
+
+    /// This address is nobody's any more. The driver knows whether a TCP connection belongs to it.
+    pub(super) fn forget_address(&mut self, path: Path) {
+        self.addresses.remove(&path);
+        self.out.closes.push(path);
+        let notice = self.shared_port.as_mut().and_then(|port| port.forgotten(path));
+        self.tell_notice(notice);
+    }
+
+    /// Another worker says whose an address is.
+    pub(super) fn handle_notice(&mut self, from: WorkerIndex, notice: Notice) {
+        let Some(port) = &mut self.shared_port else { return };
+        match notice {
+            Notice::Claim(path) => {
+                let told = port.claimed(path, from);
+                self.tell_notice(told);
+                self.disconnected(path.0, path.1);
+            }
+            Notice::Release(path) => port.released(path, from),
+            Notice::Lost(path) => {
+                if port.lost(path, from) {
+                    self.disconnected(path.0, path.1);
+                }
+            }
+        }
+    }
+
+    /// Another worker was restarted and does not know what was claimed from it.
+    pub(super) fn claim_again(&mut self, from: WorkerIndex) {
+        let Some(port) = &mut self.shared_port else { return };
+        let claims = port.restarted(from).map(|claim| (from, Signal::Address(claim)));
+        self.out.signals.extend(claims);
+    }
+
+    fn tell_notice(&mut self, notice: Option<(WorkerIndex, Notice)>) {
+        if let Some((worker, notice)) = notice {
+            self.tell(worker, Signal::Address(notice));
+        }
+    }
+}
