@@ -126,7 +126,7 @@ fn a_certificate_that_is_not_the_one_of_the_offer_is_refused() {
         let plan = plan(Role::Viewer, PeerCertificate::Any, ours);
         let client = world.join_with(0, plan, Some(impostor.clone()));
         world.run(Duration::from_secs(1));
-        assert_eq!(world.end(client), Some(EndReason::DtlsFailed));
+        assert_eq!(world.end_of(client), Some(EndReason::DtlsFailed));
         assert!(!world.is_connected(client));
     }
     assert_eq!(world.snapshot(0).viewers, 0);
@@ -139,9 +139,9 @@ fn an_rsa_client_that_was_taken_for_an_ecdsa_one_ends_as_failed() {
     let passive = world.join_with(0, plan(DtlsRole::Passive), Some(rsa.clone()));
     let active = world.join_with(0, plan(DtlsRole::Active), Some(rsa));
     world.run(Duration::from_secs(2));
-    assert_eq!(world.end(passive), Some(EndReason::DtlsFailed), "it said that it has no such certificate");
+    assert_eq!(world.end_of(passive), Some(EndReason::DtlsFailed), "it said that it has no such certificate");
     world.run(Duration::from_secs(20));
-    assert_eq!(world.end(active), Some(EndReason::DtlsFailed), "its alert explains the timeout");
+    assert_eq!(world.end_of(active), Some(EndReason::DtlsFailed), "its alert explains the timeout");
 }
 
 /// Datagrams with a first byte of DTLS that no client means.
@@ -186,7 +186,7 @@ fn junk_and_truncated_records_change_nothing_before_during_and_after_the_handsha
     assert!(world.is_connected(client));
     junk().iter().for_each(|datagram| world.inject_as(client, datagram));
     world.run(Duration::from_secs(1));
-    assert_eq!(world.end(client), None);
+    assert_eq!(world.end_of(client), None);
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn a_flood_before_the_handshake_ends_costs_no_more_than_that_handshake() {
         "what is too much is dropped and counted"
     );
     world.run(Duration::from_secs(20));
-    assert_eq!(world.end(flooded), Some(EndReason::ConnectTimeout));
+    assert_eq!(world.end_of(flooded), Some(EndReason::ConnectTimeout));
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn a_close_notify_of_either_side_ends_the_session_on_both() {
     let session = world.session(deleted);
     world.delete(0, session);
     world.run(Duration::from_millis(200));
-    assert_eq!(world.end(closer), Some(EndReason::ClosedByPeer));
-    assert_eq!(world.end(deleted), Some(EndReason::Deleted));
+    assert_eq!(world.end_of(closer), Some(EndReason::ClosedByPeer));
+    assert_eq!(world.end_of(deleted), Some(EndReason::Deleted));
     assert!(!world.client(deleted).is_alive(), "the client heard close_notify");
 }
