@@ -1,6 +1,6 @@
 //! What tests do to the world: to sessions, to the network, and as strangers.
 
-use super::{Client, ClientIndex, World, socket_of};
+use super::{Client, ClientIndex, World, new_worker, socket_of};
 use sfu::control::protocol::{IceCredentials, LayerChoice, RequestId, RestartError, SessionId};
 use sfu::core::outbox::SessionEvent;
 use sfu::core::stun::{Request as StunRequest, TransactionId};
@@ -51,6 +51,19 @@ impl World {
     pub fn inject_from(&mut self, index: ClientIndex, from: SocketAddr, datagram: &[u8]) {
         let worker = self.seats[index.0].worker;
         self.workers[worker].handle_datagram(self.now, socket_of(from), from, datagram);
+    }
+
+    /// A datagram from any address, which the kernel gives to this worker.
+    pub fn inject_at(&mut self, worker: usize, from: SocketAddr, datagram: &[u8]) {
+        self.workers[worker].handle_datagram(self.now, socket_of(from), from, datagram);
+    }
+
+    /// A worker starts anew after a fault.
+    pub fn restart_worker(&mut self, index: usize) {
+        let count = self.workers.len() as u16;
+        let mut worker = new_worker(self.now, &self.identity, index as u16, count, self.shares_port);
+        worker.announce_restart();
+        self.workers[index] = worker;
     }
 
     /// Restarts a client's ICE in the server; the client does not know of it yet.

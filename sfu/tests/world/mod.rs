@@ -70,31 +70,29 @@ pub struct World {
     lost: u32,
     signals_held: bool,
     crossed: Vec<(usize, LayerIndex)>,
-    fingerprint: [u8; 32],
+    /// All workers have one port, and the kernel gives a client's datagrams to the worker that its port's number says.
+    shares_port: bool,
+    handed_over: usize,
+    identity: Identity,
 }
 
 impl World {
     /// Workers without sessions.
     pub fn new(count: u16) -> World {
+        World::build(count, false)
+    }
+
+    /// The same behind one UDP port.
+    pub fn behind_one_port(count: u16) -> World {
+        World::build(count, true)
+    }
+
+    fn build(count: u16, shares_port: bool) -> World {
         let identity = Identity::generate().unwrap();
         let now = Instant::now();
-        let clock = NtpClock::new(now, UNIX_EPOCH + Duration::from_secs(1_800_000_000));
-        let worker = |index: u16| {
-            let mut others = WorkerSet::default();
-            (0..count).filter(|other| *other != index).for_each(|other| others.insert(WorkerIndex(other)));
-            let mut state = u64::from(index) + 1;
-            let random = move |bytes: &mut [u8]| {
-                for byte in bytes {
-                    state =
-                        state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                    *byte = (state >> 56) as u8;
-                }
-            };
-            Forwarder::new(WorkerIndex(index), others, identity.clone(), Box::new(random), clock)
-        };
         World {
             now,
-            workers: (0..count).map(worker).collect(),
+            workers: (0..count).map(|index| new_worker(now, &identity, index, count, shares_port)).collect(),
             seats: vec![],
             rooms: HashMap::new(),
             events: vec![],
@@ -104,7 +102,9 @@ impl World {
             lost: 0,
             signals_held: false,
             crossed: vec![],
-            fingerprint: identity.fingerprint,
+            shares_port,
+            handed_over: 0,
+            identity,
         }
     }
 
@@ -145,7 +145,7 @@ impl World {
         credentials: Option<Credentials>,
     ) -> ClientIndex {
         let index = self.seats.len();
-        let mut client = Client::new(self.now, address, server_addresses(worker), &plan, credentials);
+        let mut client = Client::new(self.now, address, self.server_addresses(worker), &plan, credentials);
         let (dtls_role, certificate) = (plan.remote.dtls_role, plan.remote.certificate);
         plan.remote = RemoteTransport { dtls_role, certificate, ..client.transport() };
         let role = plan.role;
@@ -155,7 +155,7 @@ impl World {
             other => panic!("not created: {other:?}"),
         };
         let active = dtls_role == DtlsRole::Passive;
-        client.connect(role, active, &created.ice_ufrag, &created.ice_pwd, self.fingerprint);
+        client.connect(role, active, &created.ice_ufrag, &created.ice_pwd, self.identity.fingerprint);
         self.seats.push(Seat {
             client,
             worker,
@@ -175,6 +175,15 @@ impl World {
             client_hello: vec![],
         });
         ClientIndex(index)
+    }
+
+    /// A worker's sockets: IPv4, IPv6.
+    fn server_addresses(&self, worker: usize) -> [SocketAddr; 2] {
+        let port = 8_200 + if self.shares_port { 0 } else { worker as u16 };
+        [
+            SocketAddr::from(([10, 0, 0, 2], port)),
+            SocketAddr::from((Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2), port)),
+        ]
     }
 
     /// Lets virtual time pass.
@@ -210,7 +219,9 @@ impl World {
                     self.lost += 1;
                 } else if !(seat.muted || seat.stun_muted && is_stun(&datagram)) {
                     seat.heard = self.now;
-                    self.workers[seat.worker].handle_datagram(self.now, socket_of(from), from, &datagram);
+                    let count = self.shares_port.then_some(self.workers.len());
+                    let worker = &mut self.workers[landing(count, seat.worker, from)];
+                    worker.handle_datagram(self.now, socket_of(from), from, &datagram);
                 }
             }
         }
@@ -228,6 +239,8 @@ impl World {
     }
 
     fn mesh(&mut self) {
+        // First, because what these claim must be known before the client is answered, as in a worker's turn.
+        self.hand_over();
         for from in 0..self.workers.len() {
             let packets: Vec<_> = self.workers[from].out.packets.drain(..).collect();
             for Crossing { to, packet, is_earlier } in packets {
@@ -244,6 +257,17 @@ impl World {
             for (to, signal) in signals {
                 let from = WorkerIndex(from as u16);
                 self.workers[usize::from(to.0)].handle_signal(self.now, from, signal);
+            }
+        }
+    }
+
+    fn hand_over(&mut self) {
+        for from in 0..self.workers.len() {
+            let handovers: Vec<_> = self.workers[from].out.handovers.drain(..).collect();
+            for (to, handover) in handovers {
+                self.handed_over += 1;
+                let worker = &mut self.workers[usize::from(to.0)];
+                worker.handle_arrival(self.now, handover.arrival, handover.datagram());
             }
         }
     }
@@ -279,13 +303,30 @@ impl World {
     }
 }
 
-/// A worker's sockets: IPv4, IPv6.
-fn server_addresses(worker: usize) -> [SocketAddr; 2] {
-    let port = 8_200 + worker as u16;
-    [
-        SocketAddr::from(([10, 0, 0, 2], port)),
-        SocketAddr::from((Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2), port)),
-    ]
+fn new_worker(now: Instant, identity: &Identity, index: u16, count: u16, shares_port: bool) -> Forwarder {
+    let mut others = WorkerSet::default();
+    (0..count).filter(|other| *other != index).for_each(|other| others.insert(WorkerIndex(other)));
+    let mut state = u64::from(index) + 1;
+    let random = move |bytes: &mut [u8]| {
+        for byte in bytes {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            *byte = (state >> 56) as u8;
+        }
+    };
+    let clock = NtpClock::new(now, UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+    let mut worker = Forwarder::new(WorkerIndex(index), others, identity.clone(), Box::new(random), clock);
+    if shares_port {
+        worker.share_port(TCP);
+    }
+    worker
+}
+
+/// The worker that the kernel gives a client's datagrams to: that of its session, or any of so many.
+fn landing(shared_by: Option<usize>, own: usize, from: SocketAddr) -> usize {
+    match shared_by.filter(|_| !is_behind_tcp(from)) {
+        Some(workers) => usize::from(from.port()) % workers,
+        None => own,
+    }
 }
 
 /// The socket that an address can reach.

@@ -21,6 +21,11 @@ impl World {
         &self.seats[index.0].wire
     }
 
+    /// Datagrams that one worker handed over to another.
+    pub fn handed_over(&self) -> usize {
+        self.handed_over
+    }
+
     /// The last RTCP that it sent.
     pub fn last_rtcp_from(&self, index: ClientIndex) -> Vec<u8> {
         self.seats[index.0].last_rtcp.clone()
