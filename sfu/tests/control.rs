@@ -4,8 +4,9 @@
 mod media;
 mod plans;
 
-use media::{PATIENCE, Signaling, config, start};
+use media::{PATIENCE, Signaling, config, start, start_with};
 use plans::plan_h264;
+use sfu::config::MediaConfig;
 use sfu::control::protocol::{
     CreateError, EndReason, Event, IceCredentials, LayerChoice, PROTOCOL_VERSION, Request, RestartError,
     SessionId, WorkerIndex,
@@ -115,6 +116,28 @@ fn a_second_media_process_on_the_same_socket_does_not_start() {
     let (mut signaling, _) = Signaling::connect(&media.control);
     let error = sfu::run(config("twice"), || {}).unwrap_err();
     assert!(matches!(error, StartError::ControlInUse { .. }), "{error}");
+    signaling.create(0, viewer()).expect("the first one is undisturbed");
+    signaling.ask(&Request::Shutdown);
+    media.thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn workers_behind_one_port_have_the_same_addresses() {
+    let media = start_with(MediaConfig { udp_mux: true, ..config("one-port") });
+    let (mut signaling, hello) = Signaling::connect(&media.control);
+    assert!(hello.workers.iter().all(|worker| worker.addresses == hello.workers[0].addresses));
+    signaling.ask(&Request::Shutdown);
+    media.thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_shared_port_is_not_shared_with_another_media_process() {
+    let shared = MediaConfig { udp_mux: true, ..config("shared") };
+    let media = start_with(shared.clone());
+    let (mut signaling, _) = Signaling::connect(&media.control);
+    let second = MediaConfig { control: config("shared-too").control, ..shared };
+    let error = sfu::run(second, || {}).unwrap_err();
+    assert!(matches!(error, StartError::PortTaken { .. }), "{error}");
     signaling.create(0, viewer()).expect("the first one is undisturbed");
     signaling.ask(&Request::Shutdown);
     media.thread.join().unwrap().unwrap();

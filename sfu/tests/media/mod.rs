@@ -143,9 +143,12 @@ impl Signaling {
     pub fn create_session(&mut self, worker: u16, plan: SessionPlan) -> Result<Created, CreateError> {
         let request = RequestId(u64::from(worker) + 100);
         self.ask(&Request::Create { request, worker: WorkerIndex(worker), plan });
-        match self.event() {
-            Event::Created { request: answered, result } if answered == request => result,
-            other => panic!("expected the answer to a create, not {other:?}"),
+        loop {
+            match self.event() {
+                Event::Created { request: answered, result } if answered == request => return result,
+                Event::Connected { .. } | Event::Track { .. } | Event::Silence { .. } => {}
+                other => panic!("expected the answer to a create, not {other:?}"),
+            }
         }
     }
 
