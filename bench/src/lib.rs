@@ -16,6 +16,7 @@ pub mod error;
 pub mod inputs;
 pub mod io;
 pub mod machine;
+pub mod mux;
 pub mod netns;
 pub mod pieces;
 pub mod report;

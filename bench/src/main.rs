@@ -7,7 +7,7 @@ use bench::machine::{Machine, pin};
 use bench::netns::Network;
 use bench::report::{self, Report};
 use bench::sink::SinkKind;
-use bench::{count, egress, io, sessions};
+use bench::{count, egress, io, mux, sessions};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::io::Write;
 use std::process::ExitCode;
@@ -53,6 +53,7 @@ fn command() -> Command {
         .subcommand(Command::new("egress").about("Frames to viewers, beside the floor of the same bytes"))
         .subcommand(Command::new("all").about("Both, for a report"))
         .subcommand(Command::new("sessions").about("CPU and memory of a viewer by the DTLS that it needs"))
+        .subcommand(Command::new("mux").about("Finding a datagram's socket behind one port for all workers"))
         .subcommand(Command::new("count").about("Instructions of the small pieces, by Valgrind"))
         .subcommand(call_command())
         .arg(file("json", "Write the figures as JSON"))
@@ -99,6 +100,10 @@ fn run(matches: &ArgMatches) -> Result<(), Error> {
         }
         Some(("sessions", _)) => {
             Ok(std::io::stdout().write_all(sessions::table(&sessions::run(&mut progress)?).as_bytes())?)
+        }
+        Some(("mux", _)) => {
+            Network::isolate();
+            Ok(std::io::stdout().write_all(mux::table(&mux::run(&mut progress)?).as_bytes())?)
         }
         Some((name, matches)) => measure(name, matches, &mut progress),
         None => Ok(()),

@@ -5,15 +5,17 @@ use crate::client;
 use crate::error::Error;
 use crate::inputs::{self, DATAGRAM_BYTES, HEADER_BYTES};
 use crate::seal::{Sealer, TAG_BYTES};
+use sfu::control::protocol::WorkerIndex;
 use sfu::core::demux::{DatagramKind, slot_of};
 use sfu::core::egress::{TrainLimits, Trains};
 use sfu::core::identity::Identity;
 use sfu::core::keyframe::starts_keyframe;
 use sfu::core::receive_log::ReceiveLog;
 use sfu::core::rewrite::RtpRewriter;
+use sfu::core::shared_port::Arrival;
 use sfu::core::store::PacketStore;
 use sfu::core::stun::Message;
-use sfu::mesh::{Inbox, MeshPacket};
+use sfu::mesh::{Handover, Inbox, MeshPacket};
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -30,6 +32,7 @@ pub fn all() -> Result<Vec<(&'static str, Piece)>, Error> {
         ("packet: look for a key frame", erased(look_for_keyframe())),
         ("packet: receive log", erased(log_receipt())),
         ("mesh: copy, push, pop and unpack 1200 bytes", erased(cross_mesh())),
+        ("mesh: hand over 100 bytes that came to the wrong worker", erased(hand_over())),
         ("store: insert", erased(store_insert())),
         ("packet: rewrite sequence and timestamp", erased(rewrite())),
         ("seal: copy and seal 1200 bytes in place, AES-128-GCM", erased(seal(Sealer::aes_128(1)?))),
@@ -89,6 +92,18 @@ fn cross_mesh() -> impl FnMut() -> bool {
             inbox.packets.force_push(copy);
         }
         black_box(inbox.packets.pop().map(|copy| copy.to_packet())).is_some()
+    }
+}
+
+fn hand_over() -> impl FnMut() -> bool {
+    let (inbox, from) = (Inbox::new(true), SocketAddr::from(([127, 0, 0, 1], 9)));
+    let arrival = Arrival { path: (0, from), via: Some(WorkerIndex(1)), is_taken: false };
+    let rtcp = [0x80; 100];
+    move || {
+        if let Some(handover) = Handover::copy_of(black_box(&rtcp), arrival) {
+            inbox.handovers.force_push(handover);
+        }
+        black_box(inbox.handovers.pop()).is_some_and(|handover| handover.datagram().len() == rtcp.len())
     }
 }
 
@@ -172,8 +187,15 @@ mod tests {
     fn every_piece_does_its_work_each_time() {
         assert_eq!(classify_rtp()(), Some(DatagramKind::Rtp));
         let (mut stun, mut rewrite, mut mesh) = (find_stun_slot(), rewrite(), cross_mesh());
+        let mut hand_over = hand_over();
         let mut seal = seal(Sealer::aes_128(1).expect("a key"));
         let (mut insert, mut fan_out) = (store_insert(), fan_out().expect("viewers"));
-        assert!((0..100).all(|_| stun() && rewrite() && mesh() && seal() && insert() && fan_out()));
+        assert!((0..100).all(|_| stun()
+            && rewrite()
+            && mesh()
+            && hand_over()
+            && seal()
+            && insert()
+            && fan_out()));
     }
 }
