@@ -47,6 +47,14 @@ impl Forwarder {
         self.sessions.get(slot)?.ice.is_called(ours).then_some(slot)
     }
 
+    /// Whether a client of ours wrote this request.
+    pub(super) fn is_genuine(&self, datagram: &[u8]) -> bool {
+        let request = Message::parse(datagram).filter(|message| message.class == Class::Request);
+        let Some(request) = request else { return false };
+        let session = self.by_ufrag(&request).and_then(|slot| self.sessions.get(slot));
+        session.is_some_and(|session| !session.is_ending() && session.ice.session_of(&request).is_some())
+    }
+
     /// A client checks the way to us. Only a request with good integrity is answered and changes anything.
     fn handle_request(
         &mut self,
@@ -67,18 +75,17 @@ impl Forwarder {
         let (number, contents) = (ice.number, ice.answer(request, path.1));
         let answer_bytes = contents.len();
         self.out.transmits.push(Transmit { socket: path.0, to: path.1, contents });
-        if request.ice_controlled {
-            return; // it was told to take the control, and will check again
-        }
+        // One that was told to take the control checks again, over the same TCP connection if it came by one.
+        let nominates = request.use_candidate && !request.ice_controlled;
         session.paths.consented(now, path);
         session.paths.renew(path);
         let check = Heard { path, ice_session: number, bytes };
         if owner.is_some_and(|owner| owner != slot && self.is_alive(owner)) {
             // An address is not taken from another session by a request, whose source may be forged.
-            self.begin_check(now, slot, check, request.use_candidate);
+            self.begin_check(now, slot, check, nominates);
         } else {
             self.admit(slot, path);
-            self.follow_request(now, slot, check, request.use_candidate);
+            self.follow_request(now, slot, check, nominates);
         }
         if let Some(session) = self.sessions.get_mut(slot) {
             session.paths.received(path, bytes);
@@ -109,7 +116,7 @@ impl Forwarder {
         self.sessions.get(slot).is_some_and(|session| !session.is_ending())
     }
 
-    /// The path has fallen silent, and the client is heard elsewhere: is it there?
+    /// The path has fallen silent or is gone, and the client is heard elsewhere: is it there?
     pub(super) fn follow_rival(&mut self, now: Instant, slot: usize) {
         let Some(session) = self.sessions.get_mut(slot).filter(|session| session.is_connected()) else {
             return;
