@@ -5,8 +5,9 @@ mod plans;
 mod world;
 
 use plans::plan_h264;
+use sfu::core::demux::DatagramKind;
 use sfu::core::plan::{Epoch, Role};
-use sfu::core::stun::{Class, Message};
+use sfu::core::stun::{self, Class, Message};
 use sfu::stats::DropReason;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -233,4 +234,50 @@ fn a_client_in_the_wrong_role_is_told_so_and_may_check_again_on_its_connection()
     show.world.delete(0, session);
     show.world.run(Duration::from_secs(4));
     assert!(show.world.worker(0).out.closes.contains(&(socket, address)), "it ends with the session");
+}
+
+#[test]
+fn a_viewer_whose_connection_is_gone_is_followed_to_where_it_is_heard_without_waiting() {
+    for is_heard_before in [true, false] {
+        let (mut show, viewer) = Show::with_viewer();
+        let other = SocketAddr::from(([10, 0, 9, 9], 6));
+        let check = show.world.good_check(viewer, false); // without nomination, as Firefox checks
+        show.world.mute(viewer);
+        if is_heard_before {
+            show.world.inject_from(viewer, other, &check);
+        }
+        show.world.run(Duration::from_millis(5));
+        assert_eq!(show.world.asked_of(other), None, "its connection is there");
+        show.world.disconnect(viewer);
+        if !is_heard_before {
+            show.world.inject_from(viewer, other, &check);
+        }
+        show.frame(IDR);
+        let transaction = show.world.asked_of(other).expect("a check of ours");
+        assert!(!media_was_sent_to(&show.world, other), "it has not answered yet");
+        let theirs = show.world.client(viewer).credentials().pwd;
+        show.world.inject_from(viewer, other, &stun::success(transaction, other, &theirs));
+        show.frame(IDR);
+        assert!(media_was_sent_to(&show.world, other));
+    }
+}
+
+#[test]
+fn a_connection_that_is_gone_is_no_place_to_follow_a_viewer_to() {
+    let (mut show, viewer) = Show::with_viewer();
+    let (socket, mut second) = show.world.way(viewer);
+    second.set_port(7_001);
+    let check = show.world.good_check(viewer, false);
+    show.world.mute(viewer);
+    assert!(show.world.connect_from(viewer, second, &check));
+    let now = show.world.now();
+    show.world.worker(0).disconnected(now, socket, second);
+    show.world.disconnect(viewer);
+    show.world.run(Duration::from_secs(4));
+    assert_eq!(show.world.asked_of(second), None);
+}
+
+fn media_was_sent_to(world: &World, address: SocketAddr) -> bool {
+    let is_media = |contents: &[u8]| DatagramKind::of(contents) == Some(DatagramKind::Rtp);
+    world.to_stranger().iter().any(|transmit| transmit.to == address && is_media(&transmit.contents))
 }

@@ -35,6 +35,8 @@ pub struct Paths {
     /// When an authentic packet came from the selected one, and from anywhere.
     selected_heard: Instant,
     heard: Instant,
+    /// The selected one was a TCP connection that has ended.
+    selected_is_gone: bool,
     /// The last other address that a check came from.
     rival: Option<Heard>,
     /// From where requests with good integrity came.
@@ -59,6 +61,7 @@ impl Paths {
             withheld: Vec::new(),
             selected_heard: now,
             heard: now,
+            selected_is_gone: false,
             rival: None,
             known: Vec::new(),
             brought: Quota::new(ADDRESSES_AT_ONCE, ADDRESS_INTERVAL),
@@ -104,6 +107,13 @@ impl Paths {
         self.known.retain(|known| *known != path);
     }
 
+    /// The TCP connection behind an address has ended.
+    pub fn disconnected(&mut self, path: Path) {
+        self.remove(path);
+        self.rival.take_if(|rival| rival.path == path);
+        self.selected_is_gone |= self.selected == Some(path);
+    }
+
     /// One more check of an address, if it may have one.
     pub fn take_check(&mut self, now: Instant) -> bool {
         let left = self.checks.is_left(self.age(now));
@@ -118,6 +128,7 @@ impl Paths {
         self.heard = now;
         if self.selected == Some(from) {
             self.selected_heard = now;
+            self.selected_is_gone = false;
         }
     }
 
@@ -197,11 +208,13 @@ impl Paths {
         self.rival = Some(rival);
     }
 
+    /// A path may be silent for a while; one that is gone will not be heard again.
     fn rival_due(&self) -> Option<Instant> {
-        self.rival.map(|_| self.selected_heard + PATH_SILENT)
+        let silent = if self.selected_is_gone { Duration::ZERO } else { PATH_SILENT };
+        self.rival.map(|_| self.selected_heard + silent)
     }
 
-    /// Where the client is heard now that the selected path is silent.
+    /// Where the client is heard now that the selected path is silent or gone.
     pub fn take_rival(&mut self, now: Instant) -> Option<Heard> {
         let is_due = self.rival_due().is_some_and(|due| now >= due);
         self.rival.take_if(|_| is_due)

@@ -42,7 +42,7 @@ impl Forwarder {
         let key = (socket, from);
         let Some(slot) = self.addresses.remove(&key) else { return };
         if let Some(session) = self.sessions.get_mut(slot) {
-            session.paths.remove(key);
+            session.paths.disconnected(key);
             self.schedule(now, slot);
         }
     }
