@@ -78,13 +78,12 @@ impl Forwarder {
         // One that was told to take the control checks again, over the same TCP connection if it came by one.
         let nominates = request.use_candidate && !request.ice_controlled;
         session.paths.consented(now, path);
-        session.paths.renew(path);
         let check = Heard { path, ice_session: number, bytes };
         if owner.is_some_and(|owner| owner != slot && self.is_alive(owner)) {
             // An address is not taken from another session by a request, whose source may be forged.
             self.begin_check(now, slot, check, nominates);
         } else {
-            self.admit(slot, path);
+            self.admit(slot, path, number);
             self.follow_request(now, slot, check, nominates);
         }
         if let Some(session) = self.sessions.get_mut(slot) {
@@ -150,30 +149,29 @@ impl Forwarder {
         }
     }
 
-    /// Notes that the address belongs to the session.
-    fn admit(&mut self, slot: usize, path: Path) {
+    /// Notes that the address belongs to the session, and was heard in this ICE session.
+    fn admit(&mut self, slot: usize, path: Path, number: IceSessionNumber) {
         let previous = self.addresses.insert(path, slot);
         if previous == Some(slot) {
+            if let Some(session) = self.sessions.get_mut(slot) {
+                session.paths.renew(path, number);
+            }
             return;
         }
         if let Some(loser) = previous.and_then(|previous| self.sessions.get_mut(previous)) {
             loser.paths.remove(path);
         }
-        if let Some(evicted) = self.sessions.get_mut(slot).and_then(|session| session.paths.add(path)) {
+        if let Some(evicted) = self.sessions.get_mut(slot).and_then(|session| session.paths.add(path, number))
+        {
             self.addresses.remove(&evicted);
             self.hang_up(evicted);
         }
     }
 
-    /// Forgets the addresses of the ICE session before the last.
+    /// Forgets the addresses of the ICE session before the last restart.
     pub(super) fn forget_addresses(&mut self, now: Instant, slot: usize) {
-        let Some(session) = self.sessions.get_mut(slot) else { return };
-        let mut forgotten = session.paths.expired(now);
-        forgotten.retain(|path| {
-            session.paths.selected() != Some(*path) && self.addresses.get(path) == Some(&slot)
-        });
-        forgotten.iter().for_each(|path| session.paths.remove(*path));
-        for path in forgotten {
+        let Some(Session { ice, paths, .. }) = self.sessions.get_mut(slot) else { return };
+        for path in paths.forget_old(now, |number| ice.session(number).is_some()) {
             self.addresses.remove(&path);
             self.hang_up(path);
         }
@@ -258,7 +256,7 @@ impl Forwarder {
         }
         let (number, nominated) = (check.ice_session, check.nominated);
         self.cancel_check(slot);
-        self.admit(slot, path);
+        self.admit(slot, path, number);
         if let Some(session) = self.sessions.get_mut(slot) {
             session.paths.consented(now, path);
         }

@@ -484,8 +484,8 @@ impl Forwarder {
     fn forget(&mut self, slot: usize) {
         let Some(session) = self.sessions.try_remove(slot) else { return };
         for address in session.paths.known() {
-            self.addresses.remove(address);
-            self.hang_up(*address);
+            self.addresses.remove(&address);
+            self.hang_up(address);
         }
         if let Some(chosen) = &session.plan.local {
             self.chosen.remove(chosen.ufrag.as_bytes());
