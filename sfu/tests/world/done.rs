@@ -71,7 +71,9 @@ impl World {
         let worker = &mut self.workers[seat.worker];
         worker.restart_ice(RequestId(77), seat.session, remote.clone());
         match worker.out.events.pop_back() {
-            Some(SessionEvent::IceRestarted { request: RequestId(77), result }) => result,
+            Some(SessionEvent::IceRestarted { request: RequestId(77), result }) => {
+                result.map(|(credentials, _)| credentials)
+            }
             other => panic!("no answer to the restart: {other:?}"),
         }
     }

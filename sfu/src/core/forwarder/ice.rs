@@ -282,21 +282,21 @@ impl Forwarder {
         &mut self,
         id: SessionId,
         remote: IceCredentials,
-    ) -> Result<IceCredentials, RestartError> {
+    ) -> Result<(IceCredentials, usize), RestartError> {
         let local = self.fresh_credentials(id);
         let found = self.sessions.get_mut(id.slot as usize).filter(|session| session.id == id);
         let session = found.ok_or(RestartError::NoSession)?;
-        match session.life {
-            Life::Connecting { .. } => return Err(RestartError::NotConnected),
-            Life::Closing { .. } | Life::Over { .. } => return Err(RestartError::NoSession),
-            Life::Connected => {}
-        }
+        let (socket, _) = match (session.life, session.paths.selected()) {
+            (Life::Closing { .. } | Life::Over { .. }, _) => return Err(RestartError::NoSession),
+            (Life::Connected, Some(path)) => path,
+            (Life::Connecting { .. } | Life::Connected, _) => return Err(RestartError::NotConnected),
+        };
         // Ours is new by 32 random bits; a client's may be anything.
         let good = are_ice_credentials(&remote.ufrag, &remote.pwd) && session.ice.is_restarted_by(&remote);
         if !good || session.ice.is_called(local.ufrag.as_bytes()) {
             return Err(RestartError::BadCredentials);
         }
         session.ice.restart(local.clone(), remote);
-        Ok(local)
+        Ok((local, socket))
     }
 }
