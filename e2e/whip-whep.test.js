@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { chromium } from './helpers/browsers.js';
+import { BlockedUdp } from './helpers/firewall.js';
 import { Server, until } from './helpers/server.js';
 import { Pages } from './matrix/pages.js';
 
@@ -39,10 +40,11 @@ async function restarts(client) {
   await until(async () => (await userNames(client)).used === answered, 'media has moved to the new ICE session');
 }
 
-test('whip-whep restarts ICE as publisher and as player, twice each, and the picture goes on', async () => {
-  const publisher = await pages.start(browser, 'publish', 'whipWhep', `${server.url}/again/whip`);
-  await until(async () => (await server.streams()).some(({ codecs }) => codecs.includes('VP8')), 'the stream is live');
-  const player = await pages.start(browser, 'play', 'whipWhep', `${server.url}/again/whep`);
+async function bothRestart(stream) {
+  const publisher = await pages.start(browser, 'publish', 'whipWhep', `${server.url}/${stream}/whip`);
+  const isLive = ({ name, codecs }) => name === stream && codecs.includes('VP8');
+  await until(async () => (await server.streams()).some(isLive), 'the stream is live', 20_000);
+  const player = await pages.start(browser, 'play', 'whipWhep', `${server.url}/${stream}/whep`);
   await moreFrames(player);
   for (const client of [publisher, player, publisher, player]) {
     await restarts(client);
@@ -50,4 +52,12 @@ test('whip-whep restarts ICE as publisher and as player, twice each, and the pic
   }
   await player.stop();
   await publisher.stop();
+}
+
+test('whip-whep restarts ICE as publisher and as player, twice each, and the picture goes on', () => bothRestart('again'));
+
+test('whip-whep restarts ICE where UDP is blocked as well', async (t) => {
+  const network = await BlockedUdp.open(server);
+  t.after(() => network.close());
+  await bothRestart('over-tcp');
 });

@@ -161,7 +161,7 @@ impl Worker {
             forwarder.handle_datagram(now, socket, datagram.from, datagram.payload);
         });
         while let Some((socket, from)) = self.driver.next_ended() {
-            self.forwarder.disconnected(usize::from(socket.get()), from);
+            self.forwarder.disconnected(now, usize::from(socket.get()), from);
         }
     }
 
@@ -180,10 +180,7 @@ impl Worker {
         let forwarder = &mut self.forwarder;
         let socket = self.driver.sockets().len() + usize::from(listener);
         let Ok(Some((first, end))) = framing::first(&bytes) else { return };
-        // A connection that came from the same port before is gone, and what is known of it is not known of this one.
-        forwarder.disconnected(socket, peer);
-        forwarder.handle_datagram(now, socket, peer, first);
-        if !forwarder.knows(socket, peer) {
+        if !forwarder.connected(now, socket, peer, first) {
             self.refused_newcomers += 1;
             return;
         }
@@ -192,7 +189,7 @@ impl Worker {
             forwarder.handle_datagram(now, socket, peer, datagram.payload);
         });
         if adopted.is_err() {
-            forwarder.disconnected(socket, peer);
+            forwarder.disconnected(now, socket, peer);
         }
     }
 

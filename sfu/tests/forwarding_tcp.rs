@@ -5,8 +5,11 @@ mod plans;
 mod world;
 
 use plans::plan_h264;
+use sfu::core::demux::DatagramKind;
 use sfu::core::plan::{Epoch, Role};
+use sfu::core::stun::{self, Class, Message};
 use sfu::stats::DropReason;
+use std::net::SocketAddr;
 use std::time::Duration;
 use world::{Client, ClientIndex, World};
 
@@ -193,15 +196,88 @@ fn the_connection_of_a_session_is_closed_some_time_after_its_end() {
 }
 
 #[test]
-fn a_request_that_is_forged_or_for_nobody_makes_no_connection_known() {
+fn a_connection_that_begins_with_a_forged_request_or_one_for_nobody_is_not_taken() {
     let (mut show, viewer) = Show::with_viewer();
-    let (socket, mut stranger) = show.world.way(viewer);
-    stranger.set_port(6_666);
-    let (now, ufrag) = (show.world.now(), show.world.ufrag(viewer));
-    let worker = show.world.worker(0);
-    for username in [format!("{ufrag}:theirs"), "0".repeat(24) + ":theirs"] {
-        worker.handle_datagram(now, socket, stranger, &Client::forged_binding_request(&username));
-        assert!(!worker.knows(socket, stranger));
-        assert!(worker.out.transmits.is_empty());
+    let (socket, address) = show.world.way(viewer);
+    let ufrag = show.world.ufrag(viewer);
+    for port in [6_666, address.port()] {
+        let stranger = SocketAddr::new(address.ip(), port);
+        for username in [format!("{ufrag}:theirs"), "0".repeat(24) + ":theirs"] {
+            let request = Client::forged_binding_request(&username);
+            assert!(!show.world.connect_from(viewer, stranger, &request));
+            assert!(show.world.worker(0).out.transmits.is_empty());
+            assert_eq!(show.world.worker(0).knows(socket, stranger), stranger == address);
+        }
     }
+    show.frame(SLICE);
+    assert_eq!(show.received(viewer), 3, "who was there before is there still");
+}
+
+#[test]
+fn a_client_in_the_wrong_role_is_told_so_and_may_check_again_on_its_connection() {
+    let (mut show, viewer) = Show::with_viewer();
+    let (socket, mut address) = show.world.way(viewer);
+    address.set_port(7_001);
+    let (confused, nomination) = (show.world.confused_check(viewer), show.world.good_check(viewer, true));
+    assert!(show.world.connect_from(viewer, address, &confused), "the answer has a way to leave");
+    let answers = std::mem::take(&mut show.world.worker(0).out.transmits);
+    let classes: Vec<Class> =
+        answers.iter().map(|answer| Message::parse(&answer.contents).unwrap().class).collect();
+    assert_eq!(classes, [Class::Error]);
+    assert!(answers.iter().all(|answer| (answer.socket, answer.to) == (socket, address)));
+    show.world.run(Duration::from_secs(1));
+    assert_eq!(show.world.asked_of(address), None, "it has nominated nothing");
+    show.world.inject_from(viewer, address, &nomination);
+    show.world.run(Duration::from_millis(5));
+    assert!(show.world.asked_of(address).is_some(), "and now it has");
+    let session = show.world.session(viewer);
+    show.world.delete(0, session);
+    show.world.run(Duration::from_secs(4));
+    assert!(show.world.worker(0).out.closes.contains(&(socket, address)), "it ends with the session");
+}
+
+#[test]
+fn a_viewer_whose_connection_is_gone_is_followed_to_where_it_is_heard_without_waiting() {
+    for is_heard_before in [true, false] {
+        let (mut show, viewer) = Show::with_viewer();
+        let other = SocketAddr::from(([10, 0, 9, 9], 6));
+        let check = show.world.good_check(viewer, false); // without nomination, as Firefox checks
+        show.world.mute(viewer);
+        if is_heard_before {
+            show.world.inject_from(viewer, other, &check);
+        }
+        show.world.run(Duration::from_millis(5));
+        assert_eq!(show.world.asked_of(other), None, "its connection is there");
+        show.world.disconnect(viewer);
+        if !is_heard_before {
+            show.world.inject_from(viewer, other, &check);
+        }
+        show.frame(IDR);
+        let transaction = show.world.asked_of(other).expect("a check of ours");
+        assert!(!media_was_sent_to(&show.world, other), "it has not answered yet");
+        let theirs = show.world.client(viewer).credentials().pwd;
+        show.world.inject_from(viewer, other, &stun::success(transaction, other, &theirs));
+        show.frame(IDR);
+        assert!(media_was_sent_to(&show.world, other));
+    }
+}
+
+#[test]
+fn a_connection_that_is_gone_is_no_place_to_follow_a_viewer_to() {
+    let (mut show, viewer) = Show::with_viewer();
+    let (socket, mut second) = show.world.way(viewer);
+    second.set_port(7_001);
+    let check = show.world.good_check(viewer, false);
+    show.world.mute(viewer);
+    assert!(show.world.connect_from(viewer, second, &check));
+    let now = show.world.now();
+    show.world.worker(0).disconnected(now, socket, second);
+    show.world.disconnect(viewer);
+    show.world.run(Duration::from_secs(4));
+    assert_eq!(show.world.asked_of(second), None);
+}
+
+fn media_was_sent_to(world: &World, address: SocketAddr) -> bool {
+    let is_media = |contents: &[u8]| DatagramKind::of(contents) == Some(DatagramKind::Rtp);
+    world.to_stranger().iter().any(|transmit| transmit.to == address && is_media(&transmit.contents))
 }

@@ -8,10 +8,11 @@ mod world;
 use plans::plan_h264;
 use sfu::control::protocol::{IceCredentials, RestartError};
 use sfu::core::plan::{Epoch, Role};
+use sfu::core::stun::{Request, TransactionId};
 use sfu::stats::DropReason;
 use show::{Show, elsewhere, fresh_credentials};
 use std::time::Duration;
-use world::World;
+use world::{Client, World};
 
 #[test]
 fn a_viewer_restarts_ice_where_it_is_and_misses_nothing() {
@@ -111,6 +112,32 @@ fn old_addresses_are_forgotten_some_time_after_a_restart() {
     show.world.inject_from(show.publisher, old, &dtls);
     assert_eq!(show.world.dropped(0, DropReason::UnknownAddress), 1);
     show.assert_unbroken();
+}
+
+#[test]
+fn addresses_that_were_heard_with_the_new_credentials_outlive_a_restart() {
+    let mut show = Show::start();
+    let viewer = show.viewer;
+    let [old, new, both] = [1, 2, 3].map(elsewhere);
+    let of_old = show.world.good_check(viewer, false);
+    let fresh = fresh_credentials(1);
+    let remote = show.world.restart(viewer, &fresh).unwrap();
+    let of_new = Client::binding_request(&format!("{}:{}", remote.ufrag, fresh.ufrag), &remote.pwd);
+    for (from, check) in [(old, &of_old), (new, &of_new), (both, &of_new), (both, &of_old)] {
+        show.world.inject_from(viewer, from, check);
+    }
+    let (to, from, password) = (&remote.ufrag, &fresh.ufrag, &remote.pwd);
+    let nomination = Request { to, from, password, tie_breaker: 1, nominates: true };
+    show.world.inject_as(viewer, &nomination.write(TransactionId([1; 12])));
+    show.play(100);
+    assert!(
+        [old, new, both].iter().all(|from| show.world.worker(0).knows(0, *from)),
+        "what is late is heard"
+    );
+    show.play(100);
+    assert_eq!([old, new, both].map(|from| show.world.worker(0).knows(0, from)), [false, true, true]);
+    let nominated = show.world.client(viewer).address();
+    assert!(show.world.worker(0).knows(0, nominated));
 }
 
 #[test]

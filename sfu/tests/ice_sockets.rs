@@ -92,7 +92,7 @@ fn show(name: &str, host: IpAddr, other: IpAddr) {
     let mut frame = 0;
     play(&mut publisher, &mut viewer, &mut frame, |_, received| received >= 10);
     let local = IceCredentials { ufrag: "fresh".into(), pwd: "0123456789012345678901".into() };
-    let remote = signaling.restart_ice(viewer.session, &local, b"new").unwrap();
+    let remote = signaling.restart_ice(viewer.session, &local, b"new").unwrap().local;
     viewer.move_to(other);
     viewer.client.restart_ice(&local, &remote);
     play(&mut publisher, &mut viewer, &mut frame, |viewer, received| viewer.heard_at == 1 && received >= 50);

@@ -111,6 +111,16 @@ fn new_credentials_restart_ice() {
 }
 
 #[test]
+fn a_client_that_is_reached_over_tcp_is_told_where_it_may_connect_again() {
+    let world = World::start("restart-tcp", &[]);
+    world.server.media.behave(Manner::AgreeOverTcp);
+    let answer = world.patch(&[STAR], &[NEW]);
+    let candidates: Vec<&str> =
+        answer.body.lines().filter_map(|line| line.strip_prefix("a=candidate:")).collect();
+    assert_eq!(candidates, ["1 1 tcp 1520435199 127.0.0.1 8200 typ host tcptype passive"]);
+}
+
+#[test]
 fn requests_of_an_earlier_ice_session_come_too_late() {
     let world = World::start("late", &[]);
     let etag = world.restart(NEW);

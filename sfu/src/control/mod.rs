@@ -288,13 +288,13 @@ impl Control {
 
     fn handle_worker(&mut self, worker: WorkerIndex, report: FromWorker) {
         match report {
-            FromWorker::Session(event) => self.session_event(event),
+            FromWorker::Session(event) => self.session_event(worker, event),
             FromWorker::Stats(snapshot) => self.stats(worker, *snapshot),
             FromWorker::Stopped(fault) => self.stopped(worker, fault),
         }
     }
 
-    fn session_event(&mut self, event: SessionEvent) {
+    fn session_event(&mut self, worker: WorkerIndex, event: SessionEvent) {
         match event {
             SessionEvent::Created { request, result } => {
                 let Some((_, pending)) = self.pending.remove(&request) else { return };
@@ -315,7 +315,7 @@ impl Control {
                     self.tell(&Event::Created { request: pending.request, result });
                 }
             }
-            SessionEvent::IceRestarted { request, result } => self.ice_restarted(request, result),
+            SessionEvent::IceRestarted { request, result } => self.ice_restarted(worker, request, result),
             SessionEvent::Connected(session) => {
                 self.update(session, |info| info.connected = true);
                 self.tell(&Event::Connected { session });

@@ -12,7 +12,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 /// Changes whenever a message changes its shape. Signaling drains a media process of another version.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 /// Longest frame in bytes: a hello with [`crate::config::PROCESS_SESSIONS_MAX`] sessions of some 1 kB stays below.
 pub const FRAME_BYTES_MAX: usize = 256 << 20;
 
@@ -55,6 +55,15 @@ impl fmt::Debug for IceCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IceCredentials").field("ufrag", &self.ufrag).finish_non_exhaustive()
     }
+}
+
+/// An ICE session that a restart has begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartedIce {
+    /// Our new credentials, which answer STUN from now on, as the old ones do until the client nominates a pair with the new ones.
+    pub local: IceCredentials,
+    /// The client is reached over TCP until then.
+    pub over_tcp: bool,
 }
 
 /// From signaling to media.
@@ -139,9 +148,8 @@ pub enum Event {
     IceRestarted {
         /// As asked.
         request: RequestId,
-        /// Our new credentials, which answer STUN from now on, as the old ones do until the client nominates a pair with the new
-        /// ones. Or why the session goes on as it was.
-        result: Result<IceCredentials, RestartError>,
+        /// The new ICE session, or why the session goes on as it was.
+        result: Result<RestartedIce, RestartError>,
     },
     /// ICE and DTLS are up.
     Connected {

@@ -2,7 +2,7 @@
 
 use super::Control;
 use super::listener::ConnectionId;
-use super::protocol::{Event, IceCredentials, RequestId, RestartError, SessionId, WorkerIndex};
+use super::protocol::{Event, IceCredentials, RequestId, RestartError, RestartedIce, SessionId, WorkerIndex};
 use crate::core::plan::BLOB_BYTES_MAX;
 use crate::worker::Command;
 use std::collections::HashMap;
@@ -45,13 +45,21 @@ impl Control {
         let command = Command::RestartIce { request: number, session, remote: remote.clone() };
         self.restarts.0.insert(number, Restart { connection, request, session, remote, blob });
         if !self.command(session.worker, command) {
-            self.ice_restarted(number, Err(RestartError::NoSession));
+            self.ice_restarted(session.worker, number, Err(RestartError::NoSession));
         }
     }
 
     /// The worker has answered. The list of sessions follows, for the next signaling process.
-    pub(super) fn ice_restarted(&mut self, number: RequestId, result: Result<IceCredentials, RestartError>) {
+    pub(super) fn ice_restarted(
+        &mut self,
+        worker: WorkerIndex,
+        number: RequestId,
+        result: Result<(IceCredentials, usize), RestartError>,
+    ) {
         let Some(restart) = self.restarts.0.remove(&number) else { return };
+        // Listeners are numbered after the UDP sockets.
+        let udp_sockets = self.info[usize::from(worker.0)].addresses.len();
+        let result = result.map(|(local, socket)| RestartedIce { local, over_tcp: socket >= udp_sockets });
         if result.is_ok() {
             self.update(restart.session, |info| {
                 info.plan.remote.ice_ufrag = restart.remote.ufrag;
@@ -69,6 +77,6 @@ impl Control {
         let on_it =
             |(number, restart): (&RequestId, &Restart)| (restart.session.worker == worker).then_some(*number);
         let lost: Vec<RequestId> = self.restarts.0.iter().filter_map(on_it).collect();
-        lost.into_iter().for_each(|number| self.ice_restarted(number, Err(RestartError::NoSession)));
+        lost.into_iter().for_each(|number| self.ice_restarted(worker, number, Err(RestartError::NoSession)));
     }
 }

@@ -8,8 +8,8 @@ use super::stun::{self, Message, Request, TransactionId};
 use crate::control::protocol::IceCredentials;
 use std::net::SocketAddr;
 
-/// Counts the ICE sessions of a peer connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Counts the ICE sessions of a peer connection: the later one has the higher number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IceSessionNumber(u32);
 
 /// One pair of credentials.

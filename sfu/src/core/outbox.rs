@@ -52,8 +52,8 @@ pub enum SessionEvent {
     IceRestarted {
         /// As asked.
         request: RequestId,
-        /// Our new credentials, or why there are none.
-        result: Result<IceCredentials, RestartError>,
+        /// Our new credentials, and the number of the socket by which media goes to the client. Or why there are none.
+        result: Result<(IceCredentials, usize), RestartError>,
     },
     /// ICE and DTLS are up.
     Connected(SessionId),

@@ -1,5 +1,6 @@
 //! The ways to a client: the addresses that it was heard from, the one that its media goes to, and its consent to that.
 
+use super::ice::IceSessionNumber;
 use super::ice_check::{AddressCheck, Allowance, Heard, Path, Quota};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,14 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// Datagrams that wait for the proof that an address hears us: a flight of DTLS.
 const WITHHELD_MAX: usize = 8;
 
+/// An address of the client.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    path: Path,
+    /// The latest of which a request came from there.
+    ice_session: IceSessionNumber,
+}
+
 /// One session's.
 #[derive(Debug)]
 pub struct Paths {
@@ -35,13 +44,15 @@ pub struct Paths {
     /// When an authentic packet came from the selected one, and from anywhere.
     selected_heard: Instant,
     heard: Instant,
+    /// The selected one was a TCP connection that has ended.
+    selected_is_gone: bool,
     /// The last other address that a check came from.
     rival: Option<Heard>,
-    /// From where requests with good integrity came.
-    known: Vec<Path>,
+    /// From where requests with good integrity came, the oldest first.
+    known: Vec<Known>,
     brought: Quota,
-    /// Those of the ICE session before the restart, forgotten then.
-    old: Option<(Instant, Vec<Path>)>,
+    /// ICE has restarted: addresses of which no request came in an ICE session that is alive are forgotten then.
+    forget_old_at: Option<Instant>,
     /// The one from which DTLS, RTP or RTCP came last.
     heard_from: Option<Path>,
     /// The check of ours that is on its way.
@@ -59,10 +70,11 @@ impl Paths {
             withheld: Vec::new(),
             selected_heard: now,
             heard: now,
+            selected_is_gone: false,
             rival: None,
             known: Vec::new(),
             brought: Quota::new(ADDRESSES_AT_ONCE, ADDRESS_INTERVAL),
-            old: None,
+            forget_old_at: None,
             heard_from: None,
             check: None,
             checks: Quota::new(CHECKS_AT_ONCE, CHECK_INTERVAL),
@@ -75,8 +87,8 @@ impl Paths {
     }
 
     /// The addresses that belong to the client.
-    pub fn known(&self) -> &[Path] {
-        &self.known
+    pub fn known(&self) -> impl Iterator<Item = Path> {
+        self.known.iter().map(|known| known.path)
     }
 
     fn age(&self, now: Instant) -> Duration {
@@ -88,20 +100,34 @@ impl Paths {
         self.brought.is_left(self.age(now))
     }
 
-    /// Adds an address of the client; returns the one that had to make room.
-    pub fn add(&mut self, path: Path) -> Option<Path> {
+    /// Adds an address of the client, from which a request of this ICE session came; returns the one that had to make room.
+    pub fn add(&mut self, path: Path, ice_session: IceSessionNumber) -> Option<Path> {
         let full = self.known.len() >= ADDRESSES_MAX;
         let in_use = [self.heard_from, self.selected];
-        let oldest = self.known.iter().position(|known| !in_use.contains(&Some(*known)));
-        let evicted = oldest.filter(|_| full).map(|index| self.known.remove(index));
-        self.known.push(path);
+        let oldest = self.known.iter().position(|known| !in_use.contains(&Some(known.path)));
+        let evicted = oldest.filter(|_| full).map(|index| self.known.remove(index).path);
+        self.known.push(Known { path, ice_session });
         self.brought.take();
         evicted
     }
 
+    /// A request of this ICE session came from an address of the client.
+    pub fn renew(&mut self, path: Path, ice_session: IceSessionNumber) {
+        if let Some(known) = self.known.iter_mut().find(|known| known.path == path) {
+            known.ice_session = known.ice_session.max(ice_session);
+        }
+    }
+
     /// An address belongs to somebody else, or to nobody.
     pub fn remove(&mut self, path: Path) {
-        self.known.retain(|known| *known != path);
+        self.known.retain(|known| known.path != path);
+    }
+
+    /// The TCP connection behind an address has ended.
+    pub fn disconnected(&mut self, path: Path) {
+        self.remove(path);
+        self.rival.take_if(|rival| rival.path == path);
+        self.selected_is_gone |= self.selected == Some(path);
     }
 
     /// One more check of an address, if it may have one.
@@ -118,6 +144,7 @@ impl Paths {
         self.heard = now;
         if self.selected == Some(from) {
             self.selected_heard = now;
+            self.selected_is_gone = false;
         }
     }
 
@@ -197,40 +224,36 @@ impl Paths {
         self.rival = Some(rival);
     }
 
+    /// A path may be silent for a while; one that is gone will not be heard again.
     fn rival_due(&self) -> Option<Instant> {
-        self.rival.map(|_| self.selected_heard + PATH_SILENT)
+        let silent = if self.selected_is_gone { Duration::ZERO } else { PATH_SILENT };
+        self.rival.map(|_| self.selected_heard + silent)
     }
 
-    /// Where the client is heard now that the selected path is silent.
+    /// Where the client is heard now that the selected path is silent or gone.
     pub fn take_rival(&mut self, now: Instant) -> Option<Heard> {
         let is_due = self.rival_due().is_some_and(|due| now >= due);
         self.rival.take_if(|_| is_due)
     }
 
-    /// ICE restarted: all addresses but the selected one are those of the old ICE session.
+    /// An ICE session has taken the place of another, whose addresses are the client's for a while yet.
     pub fn retire(&mut self, now: Instant) {
-        let mut old = self.known.clone();
-        old.retain(|path| Some(*path) != self.selected);
-        self.old = Some((now + OLD_ADDRESSES_TIMEOUT, old));
+        self.forget_old_at = Some(now + OLD_ADDRESSES_TIMEOUT);
     }
 
-    /// A check of the current ICE session came from this address.
-    pub fn renew(&mut self, path: Path) {
-        if let Some((_, old)) = &mut self.old {
-            old.retain(|known| *known != path);
+    /// Forgets the addresses that were heard in no ICE session that is alive, once it is time; returns them. Media may go on to
+    /// the selected one.
+    pub fn forget_old(&mut self, now: Instant, is_alive: impl Fn(IceSessionNumber) -> bool) -> Vec<Path> {
+        if self.forget_old_at.take_if(|at| now >= *at).is_none() {
+            return Vec::new();
         }
-    }
-
-    /// The addresses to be forgotten now.
-    pub fn expired(&mut self, now: Instant) -> Vec<Path> {
-        let expired = self.old.take_if(|(until, _)| now >= *until);
-        expired.map_or_else(Vec::new, |(_, addresses)| addresses)
+        let is_old = |known: &mut Known| Some(known.path) != self.selected && !is_alive(known.ice_session);
+        self.known.extract_if(.., is_old).map(|known| known.path).collect()
     }
 
     /// When something is due, consent apart.
     pub fn deadline(&self) -> Option<Instant> {
         let check = self.check.as_ref().map(AddressCheck::deadline);
-        let old = self.old.as_ref().map(|(until, _)| *until);
-        [check, old, self.rival_due()].into_iter().flatten().min()
+        [check, self.forget_old_at, self.rival_due()].into_iter().flatten().min()
     }
 }

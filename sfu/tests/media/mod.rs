@@ -5,8 +5,8 @@
 use sfu::config::MediaConfig;
 use sfu::control::frame::{Decoder, encode};
 use sfu::control::protocol::{
-    CreateError, Created, Event, Hello, IceCredentials, Request, RequestId, RestartError, SessionId,
-    WorkerIndex, WorkerLoad,
+    CreateError, Created, Event, Hello, IceCredentials, Request, RequestId, RestartError, RestartedIce,
+    SessionId, WorkerIndex, WorkerLoad,
 };
 use sfu::core::plan::SessionPlan;
 use sfu::error::StartError;
@@ -158,7 +158,7 @@ impl Signaling {
         session: SessionId,
         remote: &IceCredentials,
         blob: &[u8],
-    ) -> Result<IceCredentials, RestartError> {
+    ) -> Result<RestartedIce, RestartError> {
         let request = RequestId(500);
         self.ask(&Request::RestartIce { request, session, remote: remote.clone(), blob: blob.into() });
         loop {

@@ -184,7 +184,8 @@ impl Client {
         Client::binding_request(username, "guess")
     }
 
-    pub(super) fn binding_request(username: &str, password: &str) -> Vec<u8> {
+    /// A Binding request of a client in control that nominates nothing.
+    pub fn binding_request(username: &str, password: &str) -> Vec<u8> {
         let message =
             StunMessageBuilder::new().binding().request().username(username).prio(1).ice_controlling(1);
         let provider = str0m_aws_lc_rs::default_provider().sha1_hmac_provider;

@@ -1,6 +1,6 @@
 //! What tests do to the world: to sessions, to the network, and as strangers.
 
-use super::{Client, ClientIndex, World, new_worker, socket_of};
+use super::{Client, ClientIndex, TCP, World, new_worker, socket_of};
 use sfu::control::protocol::{IceCredentials, LayerChoice, RequestId, RestartError, SessionId};
 use sfu::core::outbox::SessionEvent;
 use sfu::core::stun::{Request as StunRequest, TransactionId};
@@ -47,6 +47,14 @@ impl World {
         bytes
     }
 
+    /// A check of the client that believes that we are in control.
+    pub fn confused_check(&mut self, index: ClientIndex) -> Vec<u8> {
+        let seat = &mut self.seats[index.0];
+        let from = &seat.client.credentials().ufrag;
+        let (to, password) = (&seat.ufrag, &seat.password);
+        StunRequest { to, from, password, tie_breaker: 1, nominates: false }.write(TransactionId([4; 12]))
+    }
+
     /// A datagram from any address to the worker of this client.
     pub fn inject_from(&mut self, index: ClientIndex, from: SocketAddr, datagram: &[u8]) {
         let worker = self.seats[index.0].worker;
@@ -76,7 +84,9 @@ impl World {
         let worker = &mut self.workers[seat.worker];
         worker.restart_ice(RequestId(77), seat.session, remote.clone());
         match worker.out.events.pop_back() {
-            Some(SessionEvent::IceRestarted { request: RequestId(77), result }) => result,
+            Some(SessionEvent::IceRestarted { request: RequestId(77), result }) => {
+                result.map(|(credentials, _)| credentials)
+            }
             other => panic!("no answer to the restart: {other:?}"),
         }
     }
@@ -96,16 +106,27 @@ impl World {
         self.rooms.insert(self.seats[index.0].client.address(), bytes);
     }
 
-    /// The TCP connection of the client is gone, and it goes on over a new one from this port.
-    pub fn reconnect(&mut self, index: ClientIndex, port: u16) {
-        let (socket, mut address) = self.way(index);
-        let seat = &mut self.seats[index.0];
-        let worker = &mut self.workers[seat.worker];
-        worker.disconnected(socket, address);
+    /// The TCP connection of the client is gone.
+    pub fn disconnect(&mut self, index: ClientIndex) {
+        let (socket, address) = self.way(index);
+        let worker = &mut self.workers[self.seats[index.0].worker];
+        worker.disconnected(self.now, socket, address);
         assert!(!worker.knows(socket, address));
         self.rooms.insert(address, 0);
+    }
+
+    /// The same, and the client goes on over a new one from this port.
+    pub fn reconnect(&mut self, index: ClientIndex, port: u16) {
+        self.disconnect(index);
+        let (_, mut address) = self.way(index);
         address.set_port(port);
-        seat.client.move_to(address);
+        self.seats[index.0].client.move_to(address);
+    }
+
+    /// A TCP connection to the worker of this client begins with this datagram; whether it is taken.
+    pub fn connect_from(&mut self, index: ClientIndex, from: SocketAddr, first: &[u8]) -> bool {
+        let worker = &mut self.workers[self.seats[index.0].worker];
+        worker.connected(self.now, TCP, from, first)
     }
 
     /// Nothing passes between this client and the workers from now on.

@@ -3,11 +3,10 @@
 //! Line based and in one pass; every bound below is checked before the work that it bounds. An ICE-lite server learns the
 //! addresses of its clients from their checks, so of candidates only the form is looked at.
 
-use crate::sdp::{ICE_SESSION_LINES, candidates};
+use crate::sdp::ICE_SESSION_LINES;
 use sfu::control::protocol::IceCredentials;
 use sfu::core::codec::MediaKind;
 use sfu::core::plan::are_ice_credentials;
-use std::net::SocketAddr;
 
 /// Bytes of a fragment: [`CANDIDATES_MAX`] candidates of 120 bytes, and room.
 const BYTES_MAX: usize = 32 << 10;
@@ -196,7 +195,7 @@ pub struct Restarted<'a> {
     /// Our new credentials.
     pub local: &'a IceCredentials,
     /// Where media listens for this client best. Only one address: whip-whep joins several lines with commas.
-    pub candidate: Option<SocketAddr>,
+    pub candidate: Option<&'a str>,
 }
 
 impl Restarted<'_> {
@@ -209,8 +208,7 @@ impl Restarted<'_> {
         lines.extend(self.mids.first().map(|mid| format!("a=mid:{mid}")));
         lines.push(format!("a=ice-ufrag:{ufrag}"));
         lines.push(format!("a=ice-pwd:{pwd}"));
-        let best = candidates(self.candidate.as_slice(), &[]);
-        lines.extend(best.iter().map(|candidate| format!("a=candidate:{candidate}")));
+        lines.extend(self.candidate.map(|candidate| format!("a=candidate:{candidate}")));
         lines.push("a=end-of-candidates".to_owned());
         lines.iter().map(|line| format!("{line}\r\n")).collect()
     }
@@ -377,7 +375,7 @@ mod tests {
     fn the_answer_to_a_restart_reads_as_the_rfc_shows_it_and_as_a_fragment() {
         let local = IceCredentials { ufrag: "ours".into(), pwd: "p".repeat(24) };
         let mids = ["0".to_owned(), "1".to_owned()];
-        let candidate = Some(SocketAddr::from(([198, 51, 100, 1], 8200)));
+        let candidate = Some("1 1 udp 2130706431 198.51.100.1 8200 typ host");
         let text = Restarted { mids: &mids, kind: MediaKind::Audio, local: &local, candidate }.write();
         let lines = [
             "a=ice-lite",

@@ -11,6 +11,7 @@ use super::problem::Problem;
 use super::{App, Peer, Response, empty};
 use crate::media::RestartFailure;
 use crate::registry::{IceGeneration, RestartRefusal, Session, UrlId};
+use crate::sdp::candidates;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, ETAG, HeaderValue};
 use hyper::{Request, StatusCode};
@@ -112,12 +113,14 @@ async fn restart(
     let etag = u64::from_be_bytes(random_bytes()?);
     let restarted = app.media.restart_ice(session.blob.url, remote, etag).await?;
     let ready = app.media.ready()?;
-    let (candidates, _) = candidates_of(app, peer, &ready, restarted.worker)?;
+    let (udp, tcp) = candidates_of(app, peer, &ready, restarted.worker)?;
+    // There is room for one: the kind that gets through now.
+    let best = if restarted.ice.over_tcp { candidates(&[], &tcp) } else { candidates(&udp, &[]) };
     let answer = Restarted {
         mids: &session.mids,
         kind: session.kind,
-        local: &restarted.local,
-        candidate: candidates.first().copied(),
+        local: &restarted.ice.local,
+        candidate: best.first().map(String::as_str),
     };
     let mut response = Response::new(answer.write().into());
     let headers = response.headers_mut();

@@ -2,7 +2,7 @@
 
 use super::{CreateFailure, SharedRegistry};
 use crate::registry::{Restart, RestartRefusal};
-use sfu::control::protocol::{IceCredentials, Request, RequestId, RestartError, WorkerIndex};
+use sfu::control::protocol::{Request, RequestId, RestartError, RestartedIce, WorkerIndex};
 use std::collections::HashMap;
 use tokio::sync::oneshot;
 
@@ -11,8 +11,8 @@ use tokio::sync::oneshot;
 pub struct Restarted {
     /// The worker that has the session.
     pub worker: WorkerIndex,
-    /// Our new credentials.
-    pub local: IceCredentials,
+    /// Our new credentials, and how the client is reached.
+    pub ice: RestartedIce,
     /// The new entity tag, as the header has it.
     pub etag: String,
 }
@@ -52,14 +52,14 @@ impl Restarts {
         &mut self,
         registry: &SharedRegistry,
         request: RequestId,
-        result: Result<IceCredentials, RestartError>,
+        result: Result<RestartedIce, RestartError>,
     ) {
         let Some((restart, reply)) = self.0.remove(&request) else { return };
         let answer = match result {
-            Ok(local) => {
+            Ok(ice) => {
                 let (worker, etag) = (restart.session.worker, restart.blob.etag());
                 registry.lock().restarted(restart);
-                Ok(Restarted { worker, local, etag })
+                Ok(Restarted { worker, ice, etag })
             }
             Err(cause) => {
                 registry.lock().not_restarted(restart.session);

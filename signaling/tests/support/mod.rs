@@ -3,7 +3,7 @@
 
 use sfu::control::protocol::{
     CreateError, Created, Event, Hello, IceCredentials, LOAD_INTERVAL_MS, LayerChoice, PROTOCOL_VERSION,
-    Request, RestartError, SessionId, SessionInfo, WorkerInfo, WorkerLoad,
+    Request, RestartError, RestartedIce, SessionId, SessionInfo, WorkerInfo, WorkerLoad,
 };
 use sfu::core::plan::SessionPlan;
 use sfu::stats::WorkerSnapshot;
@@ -36,6 +36,8 @@ pub enum Manner {
     Agree,
     Refuse(CreateError),
     RefuseRestarts(RestartError),
+    /// As one whose clients are behind TCP.
+    AgreeOverTcp,
     StaySilent,
 }
 
@@ -120,7 +122,7 @@ impl FakeMedia {
             Request::Create { request, worker, plan } => {
                 let mut state = self.state();
                 let result = match state.manner {
-                    Manner::Agree | Manner::RefuseRestarts(_) => {
+                    Manner::Agree | Manner::AgreeOverTcp | Manner::RefuseRestarts(_) => {
                         let slot = state.created.len() as u32;
                         let session = SessionId { worker, slot, generation: 1 };
                         state.created.push((session, plan));
@@ -142,7 +144,7 @@ impl FakeMedia {
                         state.waiting.push(Request::RestartIce { request, session, remote, blob });
                         return;
                     }
-                    Manner::Agree | Manner::Refuse(_) => {
+                    Manner::Agree | Manner::AgreeOverTcp | Manner::Refuse(_) => {
                         let plan = state.created.iter_mut().find(|(created, _)| *created == session);
                         let (_, plan) = plan.expect("a session that was created");
                         (plan.remote.ice_ufrag, plan.remote.ice_pwd) =
@@ -150,7 +152,8 @@ impl FakeMedia {
                         plan.blob = blob;
                         state.restarted.push((session, remote));
                         let ufrag = format!("srv{}", state.restarted.len() + 1);
-                        Ok(IceCredentials { ufrag, pwd: "q".repeat(22) })
+                        let local = IceCredentials { ufrag, pwd: "q".repeat(22) };
+                        Ok(RestartedIce { local, over_tcp: state.manner == Manner::AgreeOverTcp })
                     }
                 };
                 Event::IceRestarted { request, result }

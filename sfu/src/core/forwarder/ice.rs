@@ -58,6 +58,14 @@ impl Forwarder {
         self.sessions.get(slot)?.ice.is_called(ours).then_some(slot)
     }
 
+    /// Whether a client of ours wrote this request.
+    pub(super) fn is_genuine(&self, datagram: &[u8]) -> bool {
+        let request = Message::parse(datagram).filter(|message| message.class == Class::Request);
+        let Some(request) = request else { return false };
+        let session = self.by_ufrag(&request).and_then(|slot| self.sessions.get(slot));
+        session.is_some_and(|session| !session.is_ending() && session.ice.session_of(&request).is_some())
+    }
+
     /// A client checks the way to us. Only a request with good integrity is answered and changes anything.
     fn handle_request(
         &mut self,
@@ -79,11 +87,9 @@ impl Forwarder {
         let (number, contents) = (ice.number, ice.answer(request, path.1));
         let answer_bytes = contents.len();
         self.out.transmits.push(Transmit { socket: path.0, to: path.1, contents });
-        if request.ice_controlled {
-            return; // it was told to take the control, and will check again
-        }
+        // One that was told to take the control checks again, over the same TCP connection if it came by one.
+        let nominates = request.use_candidate && !request.ice_controlled;
         session.paths.consented(now, path);
-        session.paths.renew(path);
         let check = Heard { path, ice_session: number, bytes };
         let is_anothers = match owner {
             Some(owner) => owner != slot && self.is_alive(owner),
@@ -91,10 +97,10 @@ impl Forwarder {
         };
         if is_anothers {
             // An address is not taken from another session by a request, whose source may be forged.
-            self.begin_check(now, slot, check, request.use_candidate);
+            self.begin_check(now, slot, check, nominates);
         } else {
-            self.admit(slot, arrival);
-            self.follow_request(now, slot, check, request.use_candidate);
+            self.admit(slot, arrival, number);
+            self.follow_request(now, slot, check, nominates);
         }
         if let Some(session) = self.sessions.get_mut(slot) {
             session.paths.received(path, bytes);
@@ -125,7 +131,7 @@ impl Forwarder {
         self.sessions.get(slot).is_some_and(|session| !session.is_ending())
     }
 
-    /// The path has fallen silent, and the client is heard elsewhere: is it there?
+    /// The path has fallen silent or is gone, and the client is heard elsewhere: is it there?
     pub(super) fn follow_rival(&mut self, now: Instant, slot: usize) {
         let Some(session) = self.sessions.get_mut(slot).filter(|session| session.is_connected()) else {
             return;
@@ -159,31 +165,30 @@ impl Forwarder {
         }
     }
 
-    /// Notes that the address belongs to the session.
-    fn admit(&mut self, slot: usize, arrival: Arrival) {
+    /// Notes that the address belongs to the session, and was heard in this ICE session.
+    fn admit(&mut self, slot: usize, arrival: Arrival, number: IceSessionNumber) {
         let path = arrival.path;
         self.claim(arrival);
         let previous = self.addresses.insert(path, slot);
         if previous == Some(slot) {
+            if let Some(session) = self.sessions.get_mut(slot) {
+                session.paths.renew(path, number);
+            }
             return;
         }
         if let Some(loser) = previous.and_then(|previous| self.sessions.get_mut(previous)) {
             loser.paths.remove(path);
         }
-        if let Some(evicted) = self.sessions.get_mut(slot).and_then(|session| session.paths.add(path)) {
+        if let Some(evicted) = self.sessions.get_mut(slot).and_then(|session| session.paths.add(path, number))
+        {
             self.forget_address(evicted);
         }
     }
 
-    /// Forgets the addresses of the ICE session before the last.
+    /// Forgets the addresses of the ICE session before the last restart.
     pub(super) fn forget_addresses(&mut self, now: Instant, slot: usize) {
-        let Some(session) = self.sessions.get_mut(slot) else { return };
-        let mut forgotten = session.paths.expired(now);
-        forgotten.retain(|path| {
-            session.paths.selected() != Some(*path) && self.addresses.get(path) == Some(&slot)
-        });
-        forgotten.iter().for_each(|path| session.paths.remove(*path));
-        for path in forgotten {
+        let Some(Session { ice, paths, .. }) = self.sessions.get_mut(slot) else { return };
+        for path in paths.forget_old(now, |number| ice.session(number).is_some()) {
             self.forget_address(path);
         }
     }
@@ -268,7 +273,7 @@ impl Forwarder {
         }
         let (number, nominated) = (check.ice_session, check.nominated);
         self.cancel_check(slot);
-        self.admit(slot, arrival);
+        self.admit(slot, arrival, number);
         if let Some(session) = self.sessions.get_mut(slot) {
             session.paths.consented(now, path);
         }
@@ -294,21 +299,21 @@ impl Forwarder {
         &mut self,
         id: SessionId,
         remote: IceCredentials,
-    ) -> Result<IceCredentials, RestartError> {
+    ) -> Result<(IceCredentials, usize), RestartError> {
         let local = self.fresh_credentials(id);
         let found = self.sessions.get_mut(id.slot as usize).filter(|session| session.id == id);
         let session = found.ok_or(RestartError::NoSession)?;
-        match session.life {
-            Life::Connecting { .. } => return Err(RestartError::NotConnected),
-            Life::Closing { .. } | Life::Over { .. } => return Err(RestartError::NoSession),
-            Life::Connected => {}
-        }
+        let (socket, _) = match (session.life, session.paths.selected()) {
+            (Life::Closing { .. } | Life::Over { .. }, _) => return Err(RestartError::NoSession),
+            (Life::Connected, Some(path)) => path,
+            (Life::Connecting { .. } | Life::Connected, _) => return Err(RestartError::NotConnected),
+        };
         // Ours is new by 32 random bits; a client's may be anything.
         let good = are_ice_credentials(&remote.ufrag, &remote.pwd) && session.ice.is_restarted_by(&remote);
         if !good || session.ice.is_called(local.ufrag.as_bytes()) {
             return Err(RestartError::BadCredentials);
         }
         session.ice.restart(local.clone(), remote);
-        Ok(local)
+        Ok((local, socket))
     }
 }

@@ -489,7 +489,7 @@ impl Forwarder {
     fn forget(&mut self, slot: usize) {
         let Some(session) = self.sessions.try_remove(slot) else { return };
         for address in session.paths.known() {
-            self.forget_address(*address);
+            self.forget_address(address);
         }
         if let Some(chosen) = &session.plan.local {
             self.chosen.remove(chosen.ufrag.as_bytes());

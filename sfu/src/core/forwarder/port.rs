@@ -61,14 +61,22 @@ impl Forwarder {
             Notice::Claim(path) => {
                 let told = port.claimed(path, from);
                 self.tell_notice(told);
-                self.disconnected(path.0, path.1);
+                self.lose_address(path);
             }
             Notice::Release(path) => port.released(path, from),
             Notice::Lost(path) => {
                 if port.lost(path, from) {
-                    self.disconnected(path.0, path.1);
+                    self.lose_address(path);
                 }
             }
+        }
+    }
+
+    /// A session on another worker has the address now.
+    fn lose_address(&mut self, path: Path) {
+        let loser = self.addresses.remove(&path);
+        if let Some(session) = loser.and_then(|slot| self.sessions.get_mut(slot)) {
+            session.paths.remove(path);
         }
     }
 

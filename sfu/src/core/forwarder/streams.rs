@@ -25,11 +25,25 @@ impl Forwarder {
         self.addresses.contains_key(&(socket, from))
     }
 
+    /// A TCP connection came in, and this is its first datagram. Says whether the connection is one of ours: whether it begins with
+    /// a request with good integrity. A word of a stranger changes nothing, whatever is known of his address.
+    pub fn connected(&mut self, now: Instant, socket: usize, from: SocketAddr, first: &[u8]) -> bool {
+        let is_genuine = self.is_genuine(first);
+        if is_genuine {
+            // A connection that came from the same port before is gone, and what is known of it is not known of this one.
+            self.disconnected(now, socket, from);
+        }
+        self.handle_datagram(now, socket, from, first);
+        is_genuine && self.knows(socket, from)
+    }
+
     /// The TCP connection of a client is gone. Its session lives on while its consent does: it may come back on another.
-    pub fn disconnected(&mut self, socket: usize, from: SocketAddr) {
+    pub fn disconnected(&mut self, now: Instant, socket: usize, from: SocketAddr) {
         let key = (socket, from);
-        if let Some(session) = self.addresses.remove(&key).and_then(|slot| self.sessions.get_mut(slot)) {
-            session.paths.remove(key);
+        let Some(slot) = self.addresses.remove(&key) else { return };
+        if let Some(session) = self.sessions.get_mut(slot) {
+            session.paths.disconnected(key);
+            self.schedule(now, slot);
         }
     }
 
