@@ -1,22 +1,13 @@
 // What viewers are told while they watch: who is there, and whether anybody publishes.
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { chromium, open } from './helpers/browsers.js';
 import { freeTcpPort, Server, until } from './helpers/server.js';
+import { stage } from './helpers/stage.js';
 import { publish, says, startPublisher, stopPublisher, watch } from './helpers/streams.js';
 
-let server, studio, audience;
-
-before(async () => {
-  server = await Server.start();
-  [studio, audience] = await Promise.all([chromium(), chromium()]);
-});
-
-after(async () => {
-  await Promise.all([studio, audience].map((browser) => browser?.close()));
-  await server?.stop();
-});
+const { server, studio, audience } = await stage({ server: Server.start, studio: chromium, audience: chromium });
 
 const shows = (page, id, words, timeoutMs) =>
   until(async () => {

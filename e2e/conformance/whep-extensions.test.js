@@ -4,27 +4,14 @@
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import https from 'node:https';
-import { after, before, describe, test } from 'node:test';
-import { links, offer, request, sections, Target } from './http.js';
-import { startPublisher } from './publisher.js';
+import { describe, test } from 'node:test';
+import { links, offer, request, sections } from './http.js';
+import { is4xx, JSON_TYPE, startTarget } from './whep.js';
 
-const JSON_TYPE = { 'Content-Type': 'application/json' };
 const EXTENSION = 'urn:ietf:params:whep:ext:core:';
 const PLAY = offer('browser-play');
 
-let target, endPublisher;
-
-before(async () => {
-  target = await Target.start('whep');
-  endPublisher = await startPublisher();
-});
-
-after(async () => {
-  await endPublisher?.();
-  await target?.stop();
-});
-
-const is4xx = ({ status, what }) => assert.ok(status >= 400 && status < 500, what);
+const target = await startTarget();
 
 /** The URL of an extension of a session, or undefined where the server has it not. */
 const extension = (session, name) => {
