@@ -262,7 +262,7 @@ impl Registry {
         self.urls.insert(blob.url, info.session);
         let session = Session {
             role: plan.role,
-            video_line: plan.sections.iter().position(|section| section.kind == MediaKind::Video),
+            video_line: layers::video_line(&plan),
             kind: plan.sections.first().map_or(MediaKind::Audio, |section| section.kind),
             mids: plan.sections.into_iter().map(|section| section.mid).collect(),
             ice: IceSession::new(plan.remote.ice_ufrag),
