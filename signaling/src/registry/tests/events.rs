@@ -77,14 +77,14 @@ fn thousands_of_viewers_hear_their_number_less_often() {
     let wakes = |world: &mut World, viewer: &mut Listening| {
         let name = StreamName::parse("demo").expect("name");
         let mut round = |_: &u32| {
-            world.registry.streams.get_mut(&name).expect("stream").viewers += 1;
+            world.registry.streams.get_mut(&name).expect("stream").watching += 1;
             world.registry.tell_numbers();
             woken(viewer)
         };
         (0..12).filter(|index| round(index)).count()
     };
     assert_eq!(wakes(&mut world, &mut viewer), 12);
-    world.registry.streams.values_mut().for_each(|stream| stream.viewers = 5000);
+    world.registry.streams.values_mut().for_each(|stream| stream.watching = 5000);
     assert_eq!(wakes(&mut world, &mut viewer), 4);
 }
 

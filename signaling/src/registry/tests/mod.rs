@@ -109,7 +109,9 @@ impl World {
     }
 
     fn watch(&mut self, codecs: &[Codec]) -> Result<(SessionId, UrlId), Refusal> {
-        self.join(Role::Viewer, codecs, Credential::Open)
+        let (id, url) = self.join(Role::Viewer, codecs, Credential::Open)?;
+        assert!(self.registry.connected(id).is_empty(), "a viewer replaces nobody");
+        Ok((id, url))
     }
 }
 

@@ -24,7 +24,7 @@ fn a_restarted_signaling_knows_what_lives() {
 
     let mut world = World::new();
     assert_eq!(world.registry.rebuild(2, sessions), vec![strange.session]);
-    assert_eq!(world.registry.counts(NOW), Counts { publishers: 1, viewers: 1, streams: 1 });
+    assert_eq!(world.registry.counts(NOW), Counts { publishers: 1, viewers: 1, watching: 1, streams: 1 });
     assert_eq!(world.registry.live_streams(NOW)[0].codecs, vec![Codec::Vp8]);
     assert!(world.registry.session(url).is_some());
     let next = world.admit(Role::Publisher, &[Codec::Vp8], Credential::ApiToken).expect("next");
@@ -63,5 +63,10 @@ fn an_event_stream_outlives_a_restart_of_signaling_unless_it_was_deleted() {
     world.registry.rebuild(2, vec![info]);
     assert!(world.registry.listen(url, events_id(1)).is_some(), "only its reader remembers it");
     assert!(world.registry.unsubscribe(url, events_id(1)));
-    assert!(world.registry.listen(url, events_id(1)).is_none());
+    assert!(world.registry.unsubscribe(url, events_id(2)), "nobody has read it here yet");
+    for gone in [1, 2] {
+        assert!(world.registry.listen(url, events_id(gone)).is_none());
+        assert!(!world.registry.unsubscribe(url, events_id(gone)));
+    }
+    assert!(world.registry.listen(url, events_id(3)).is_some(), "its siblings go on");
 }

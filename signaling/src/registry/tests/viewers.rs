@@ -35,13 +35,49 @@ fn before_the_first_packet_any_common_codec_will_do() {
 fn a_deleted_url_is_gone_at_once_and_the_slot_when_media_says_so() {
     let mut world = World::new();
     let (id, url) = world.watch(&[Codec::Vp8]).expect("viewer");
-    assert_eq!(world.registry.delete(url), Some(id));
+    assert_eq!(world.registry.delete(url), Some(Deleted { role: Role::Viewer, session: Some(id) }));
     assert_eq!(world.registry.delete(url), None);
     assert!(world.registry.session(url).is_none());
     assert_eq!(world.registry.workers[0].sessions, 1);
     assert_eq!(world.registry.ended(id), Some(Role::Viewer));
     assert_eq!(world.registry.workers[0].sessions, 0);
     assert!(world.registry.streams.is_empty());
+}
+
+#[test]
+fn a_session_that_ended_by_itself_can_be_deleted_once() {
+    let mut world = World::new();
+    let (viewer, url) = world.watch(&[Codec::Vp8]).expect("viewer");
+    let (replaced, old) = world.join(Role::Publisher, &[Codec::Vp8], Credential::ApiToken).expect("old");
+    let (new, _) = world.join(Role::Publisher, &[Codec::Vp8], Credential::ApiToken).expect("new");
+    world.registry.ended(viewer);
+    assert_eq!(world.registry.connected(new), vec![replaced]);
+    world.registry.rebuild(2, Vec::new());
+    assert!(world.registry.session(url).is_none());
+    assert_eq!(world.registry.delete(url), Some(Deleted { role: Role::Viewer, session: None }));
+    assert_eq!(world.registry.delete(old), Some(Deleted { role: Role::Publisher, session: None }));
+    assert_eq!(world.registry.delete(url), None);
+}
+
+#[test]
+fn who_still_connects_does_not_watch() {
+    let mut world = World::new();
+    world.publish(Codec::Vp8, Credential::Open).expect("publisher");
+    let (id, _) = world.join(Role::Viewer, &[Codec::Vp8], Credential::Open).expect("viewer");
+    let (never, _) = world.join(Role::Viewer, &[Codec::Vp8], Credential::Open).expect("viewer");
+    let counts = |world: &World| {
+        let Counts { viewers, watching, .. } = world.registry.counts(NOW);
+        (viewers, watching, world.registry.live_streams(NOW)[0].viewers)
+    };
+    assert_eq!(counts(&world), (2, 0, 0));
+    world.registry.connected(id);
+    world.registry.connected(id);
+    assert_eq!(counts(&world), (2, 1, 1));
+    world.registry.ended(never);
+    assert_eq!(counts(&world), (1, 1, 1));
+    world.registry.ended(id);
+    world.registry.connected(id);
+    assert_eq!(counts(&world), (0, 0, 0));
 }
 
 #[test]
