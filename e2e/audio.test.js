@@ -1,24 +1,16 @@
 // What happens to sound: both channels are kept, and G.711 passes too.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { chromium } from './helpers/browsers.js';
 import { assertTone } from './helpers/frames.js';
 import { Server, until } from './helpers/server.js';
+import { stage } from './helpers/stage.js';
 import { says, startPublisher, studioPage, TONE_HZ, watch } from './helpers/streams.js';
 
 const LEFT_HZ = 440;
 const RIGHT_HZ = 880;
 
-let server, studio, audience;
-
-before(async () => {
-  [server, studio, audience] = await Promise.all([Server.start(), chromium(), chromium()]);
-});
-
-after(async () => {
-  await Promise.all([studio, audience].map((browser) => browser?.close()));
-  await server?.stop();
-});
+const { server, studio, audience } = await stage({ server: Server.start, studio: chromium, audience: chromium });
 
 // In the page: publishes one tone on the left and another on the right.
 async function publishTwoTones({ name, left, right }) {

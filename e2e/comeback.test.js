@@ -1,25 +1,17 @@
 // Publishers come, go and come back; the viewer's page needs no hand.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { chromium } from './helpers/browsers.js';
 import { assertTestPicture, assertTone, testPicturePlays } from './helpers/frames.js';
 import { Server, until } from './helpers/server.js';
+import { stage } from './helpers/stage.js';
 import { publish, says, startPublisher, stopPublisher, studioPage, TONE_HZ, watch } from './helpers/streams.js';
 
 const BACK_MS = 2000; // from the publisher being live again to new pictures
 const FREE_MS = 10_000; // a publisher that vanished loses its name after 3 s of silence
 
-let server, audience;
-
-before(async () => {
-  [server, audience] = await Promise.all([Server.start(), chromium()]);
-});
-
-after(async () => {
-  await audience?.close();
-  await server?.stop();
-});
+const { server, audience } = await stage({ server: Server.start, audience: chromium });
 
 async function assertBackInTime(page) {
   const began = Date.now();

@@ -1,21 +1,13 @@
 // Playing by answering the server's offer, as the WHEP draft's second mode has it.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { chromium, firefox, open } from './helpers/browsers.js';
 import { assertTone, testPicturePlays } from './helpers/frames.js';
 import { Server } from './helpers/server.js';
+import { stage } from './helpers/stage.js';
 import { publish, received, startPublisher, stopPublisher, TONE_HZ } from './helpers/streams.js';
 
-let server, studio, audience;
-
-before(async () => {
-  [server, studio, audience] = await Promise.all([Server.start(), chromium(), chromium()]);
-});
-
-after(async () => {
-  await Promise.all([studio, audience].map((browser) => browser?.close()));
-  await server?.stop();
-});
+const { server, studio, audience } = await stage({ server: Server.start, studio: chromium, audience: chromium });
 
 /** Asks for an offer with this query and body, answers it, and plays: `{offered, answered, session}`. */
 async function play(page, name, { query = '', body = '' } = {}) {

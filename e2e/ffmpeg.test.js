@@ -1,24 +1,16 @@
 // ffmpeg's own WHIP stack publishes H.264 and Opus.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { chromium } from './helpers/browsers.js';
 import { colourBars, publishWithFfmpeg } from './helpers/ffmpeg.js';
 import { assertMoves, assertTone, difference, thumbnailOf } from './helpers/frames.js';
 import { Server, until } from './helpers/server.js';
+import { stage } from './helpers/stage.js';
 import { received, says, watch } from './helpers/streams.js';
 
 const SINE_HZ = 440; // lavfi's default
 
-let server, browser;
-
-before(async () => {
-  [server, browser] = await Promise.all([Server.start(), chromium()]);
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
+const { server, browser } = await stage({ server: Server.start, browser: chromium });
 
 for (const { name, flags } of [
   { name: 'passive', flags: [] },

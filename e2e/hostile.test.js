@@ -1,27 +1,19 @@
 // Strangers throw datagrams at the media ports while somebody watches.
 import assert from 'node:assert/strict';
 import { createSocket } from 'node:dgram';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { chromium } from './helpers/browsers.js';
 import { assertTestPicture, assertTone, testPicturePlays } from './helpers/frames.js';
 import { Server } from './helpers/server.js';
+import { stage } from './helpers/stage.js';
 import { publish, received, TONE_HZ, watch } from './helpers/streams.js';
 
 const EACH = 2000; // datagrams of each kind
 const PAUSE_EVERY = 50; // so that a burst fits the socket's buffer and every one is counted
 
-let server, studio, audience;
-
-before(async () => {
-  [server, studio, audience] = await Promise.all([Server.start(), chromium(), chromium()]);
-});
-
-after(async () => {
-  await Promise.all([studio, audience].map((browser) => browser?.close()));
-  await server?.stop();
-});
+const { server, studio, audience } = await stage({ server: Server.start, studio: chromium, audience: chromium });
 
 // A small generator with a seed (mulberry32), so that a failure can be run again.
 function random(seed) {

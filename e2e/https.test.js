@@ -1,29 +1,21 @@
 // The pages as strangers see them: https, a name of the server's own, and a browser that wants a click before sound.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { chromium, open } from './helpers/browsers.js';
 import { assertMoves, loudest } from './helpers/frames.js';
 import { freeTcpPort, Server, until } from './helpers/server.js';
+import { stage } from './helpers/stage.js';
 import { says } from './helpers/streams.js';
 
 const NAME = 'live.example';
 const THERE = [`--host-resolver-rules=MAP ${NAME} 127.0.0.1`, '--ignore-certificate-errors'];
 
-let server, studio, audience, url;
-
-before(async () => {
-  const port = await freeTcpPort();
-  url = `https://${NAME}:${port}`;
-  server = await Server.start({ args: ['--https', `127.0.0.1:${port}`, '--tls-self-signed', '--open'] });
-  [studio, audience] = await Promise.all([
-    chromium(...THERE),
-    chromium(...THERE, '--autoplay-policy=document-user-activation-required'),
-  ]);
-});
-
-after(async () => {
-  await Promise.all([studio, audience].map((browser) => browser?.close()));
-  await server?.stop();
+const port = await freeTcpPort();
+const url = `https://${NAME}:${port}`;
+const { studio, audience } = await stage({
+  server: () => Server.start({ args: ['--https', `127.0.0.1:${port}`, '--tls-self-signed', '--open'] }),
+  studio: () => chromium(...THERE),
+  audience: () => chromium(...THERE, '--autoplay-policy=document-user-activation-required'),
 });
 
 // Every other way to look into a page counts as a click of its user.

@@ -1,20 +1,12 @@
 // A publisher with two simulcast layers, and viewers who choose between them on the watch page.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { chromium } from './helpers/browsers.js';
 import { Server, until } from './helpers/server.js';
+import { stage } from './helpers/stage.js';
 import { says, studioPage, watch } from './helpers/streams.js';
 
-let server, studio, audience;
-
-before(async () => {
-  [server, studio, audience] = await Promise.all([Server.start(), chromium(), chromium()]);
-});
-
-after(async () => {
-  await Promise.all([studio, audience].map((browser) => browser?.close()));
-  await server?.stop();
-});
+const { server, studio, audience } = await stage({ server: Server.start, studio: chromium, audience: chromium });
 
 /** Opens a page that publishes the test picture in full and at a quarter of its width. */
 async function publishLayers(browser, name) {

@@ -1,27 +1,18 @@
 // Browsers behind a path that loses packets.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { chromium, firefox } from './helpers/browsers.js';
 import { assertTestPicture, testPicturePlays } from './helpers/frames.js';
 import { LossyPath } from './helpers/lossy.js';
 import { Server } from './helpers/server.js';
+import { stage } from './helpers/stage.js';
 import { publish, received, watch } from './helpers/streams.js';
 
 const WATCHED_MS = 8000;
 const FPS = 20;
 
-let server, studio;
-const browsers = {};
-
-before(async () => {
-  [server, studio, browsers.Chromium, browsers.Firefox] = await Promise.all([Server.start(), chromium(), chromium(), firefox()]);
-});
-
-after(async () => {
-  await Promise.all([studio, ...Object.values(browsers)].map((browser) => browser?.close()));
-  await server?.stop();
-});
+const { server, studio, ...browsers } = await stage({ server: Server.start, studio: chromium, Chromium: chromium, Firefox: firefox });
 
 const sentAgain = async () => (await server.metrics()).get('uringcast_retransmitted_packets_total');
 

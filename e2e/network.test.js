@@ -1,22 +1,14 @@
 // Browsers whose network is gone and comes back as another one: nothing that leaves from their old ports arrives any more.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { chromium } from './helpers/browsers.js';
 import { testPicturePlays } from './helpers/frames.js';
 import { LossyPath } from './helpers/lossy.js';
 import { Server, until } from './helpers/server.js';
+import { stage } from './helpers/stage.js';
 import { publish, received, watch } from './helpers/streams.js';
 
-let server, studio, audience;
-
-before(async () => {
-  [server, studio, audience] = await Promise.all([Server.start(), chromium(), chromium()]);
-});
-
-after(async () => {
-  await Promise.all([studio, audience].map((browser) => browser?.close()));
-  await server?.stop();
-});
+const { server, studio, audience } = await stage({ server: Server.start, studio: chromium, audience: chromium });
 
 // The statuses of the page's PATCHes.
 function patches(page) {

@@ -1,9 +1,10 @@
 // Camera to screen through the pages, as a person would do it.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { before, test } from 'node:test';
 import { chromium, firefox, open } from './helpers/browsers.js';
 import { assertMoves, assertTone, difference, loudest, thumbnailOf } from './helpers/frames.js';
 import { Server, until } from './helpers/server.js';
+import { stage } from './helpers/stage.js';
 import { says, watch } from './helpers/streams.js';
 
 // Chromium's fake camera moves slowly, so two moments a fraction of a second apart are nearly the same picture.
@@ -11,20 +12,14 @@ const SAME_PICTURE_MAX = 12;
 const FAKE_MICROPHONE_HZ = 400;
 const FAKE_FIREFOX_HZ = 1000;
 
-let server, studio, audience, fox, camera;
+const { server, studio, audience, fox } = await stage({ server: Server.start, studio: chromium, audience: chromium, fox: firefox });
+let camera;
 
 before(async () => {
-  server = await Server.start();
-  [studio, audience, fox] = await Promise.all([chromium(), chromium(), firefox()]);
   camera = await open(studio, `${server.url}/publish/demo`);
   await says(camera, 'ready');
   await camera.click('#start');
   await says(camera, 'live');
-});
-
-after(async () => {
-  await Promise.all([studio, audience, fox].map((browser) => browser?.close()));
-  await server?.stop();
 });
 
 async function assertShowsTheCamera(page) {

@@ -5,26 +5,19 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { chromium, newPage } from './helpers/browsers.js';
 import { startFfmpeg } from './helpers/ffmpeg.js';
 import { assertMoves, assertTone, testPicturePlays } from './helpers/frames.js';
 import { BINARY, ROOT, Server, until } from './helpers/server.js';
+import { stage } from './helpers/stage.js';
 import { publish, says, watch } from './helpers/streams.js';
 
 const DEFAULT_URL = 'http://127.0.0.1:8080';
 
-let server, browser, readme;
-
-before(async () => {
-  [server, browser, readme] = await Promise.all([Server.start(), chromium(), readFile(join(ROOT, 'README.md'), 'utf8')]);
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
+const { server, browser } = await stage({ server: Server.start, browser: chromium });
+const readme = await readFile(join(ROOT, 'README.md'), 'utf8');
 
 // The indented command that begins with this word, on one line.
 function command(word) {

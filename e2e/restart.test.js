@@ -1,22 +1,14 @@
 // Signaling dies: media does not notice. Media dies: everybody comes back.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { chromium } from './helpers/browsers.js';
 import { assertTestPicture, assertTone, testPicturePlays } from './helpers/frames.js';
 import { Server, until } from './helpers/server.js';
+import { stage } from './helpers/stage.js';
 import { publish, received, says, TONE_HZ, watch } from './helpers/streams.js';
 
-let server, studio, audience;
-
-before(async () => {
-  [server, studio, audience] = await Promise.all([Server.start(), chromium(), chromium()]);
-});
-
-after(async () => {
-  await Promise.all([studio, audience].map((browser) => browser?.close()));
-  await server?.stop();
-});
+const { server, studio, audience } = await stage({ server: Server.start, studio: chromium, audience: chromium });
 
 test('the picture goes on while signaling is killed and started again, and old sessions still answer', async () => {
   await publish(studio, server, 'steady');

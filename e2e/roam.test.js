@@ -1,24 +1,15 @@
 // Browsers whose address changes in mid-stream, as behind a NAT that forgets them.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { chromium, firefox } from './helpers/browsers.js';
 import { assertMoves, testPicturePlays } from './helpers/frames.js';
 import { LossyPath } from './helpers/lossy.js';
 import { Server, until } from './helpers/server.js';
+import { stage } from './helpers/stage.js';
 import { publish, received, watch } from './helpers/streams.js';
 
-let server, studio;
-const browsers = {};
-
-before(async () => {
-  [server, studio, browsers.Chromium, browsers.Firefox] = await Promise.all([Server.start(), chromium(), chromium(), firefox()]);
-});
-
-after(async () => {
-  await Promise.all([studio, ...Object.values(browsers)].map((browser) => browser?.close()));
-  await server?.stop();
-});
+const { server, studio, ...browsers } = await stage({ server: Server.start, studio: chromium, Chromium: chromium, Firefox: firefox });
 
 const frames = async (page) => (await received(page)).framesDecoded;
 

@@ -1,22 +1,13 @@
 // Simulcast from a browser: its viewers are given the best layer that it sends.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { chromium, firefox } from './helpers/browsers.js';
 import { testPicturePlays } from './helpers/frames.js';
 import { Server, until } from './helpers/server.js';
+import { stage } from './helpers/stage.js';
 import { received, startPublisher, studioPage, watch } from './helpers/streams.js';
 
-let server, audience;
-const studios = {};
-
-before(async () => {
-  [server, audience, studios.Chromium, studios.Firefox] = await Promise.all([Server.start(), chromium(), chromium(), firefox()]);
-});
-
-after(async () => {
-  await Promise.all([audience, ...Object.values(studios)].map((browser) => browser?.close()));
-  await server?.stop();
-});
+const { server, audience, ...studios } = await stage({ server: Server.start, audience: chromium, Chromium: chromium, Firefox: firefox });
 
 // Makes a page publish its video in two sizes; of one as small as the test picture Chromium sends no third.
 function sendTwoLayers() {

@@ -5,22 +5,17 @@ import { chromium, firefox } from './helpers/browsers.js';
 import { BlockedUdp } from './helpers/firewall.js';
 import { assertTestPicture, assertTone, testPicturePlays } from './helpers/frames.js';
 import { Server, until } from './helpers/server.js';
+import { stage } from './helpers/stage.js';
 import { publish, TONE_HZ, watch } from './helpers/streams.js';
 
-const browsers = {};
-let server, network;
+const { server, ...browsers } = await stage({ server: Server.start, Chromium: chromium, Firefox: firefox });
+let network;
 
 before(async () => {
-  server = await Server.start();
   network = await BlockedUdp.open(server);
-  [browsers.Chromium, browsers.Firefox] = await Promise.all([chromium(), firefox()]);
 });
 
-after(async () => {
-  await Promise.all(Object.values(browsers).map((browser) => browser?.close()));
-  await network?.close();
-  await server?.stop();
-});
+after(() => network?.close());
 
 const metric = async (name) => (await server.metrics()).get(name);
 

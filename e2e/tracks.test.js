@@ -1,21 +1,13 @@
 // Streams with one track, and each video codec that a browser sends.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { chromium, firefox } from './helpers/browsers.js';
 import { assertTestPicture, assertTone, testPicturePlays } from './helpers/frames.js';
 import { Server } from './helpers/server.js';
+import { stage } from './helpers/stage.js';
 import { publish, received, says, startPublisher, stopPublisher, TONE_HZ, watch } from './helpers/streams.js';
 
-let server, studio, audience;
-
-before(async () => {
-  [server, studio, audience] = await Promise.all([Server.start(), chromium(), chromium()]);
-});
-
-after(async () => {
-  await Promise.all([studio, audience].map((browser) => browser?.close()));
-  await server?.stop();
-});
+const { server, studio, audience } = await stage({ server: Server.start, studio: chromium, audience: chromium });
 
 test('an audio-only stream is heard', async () => {
   const source = await publish(studio, server, 'radio', { video: false });

@@ -1,26 +1,17 @@
 // The reference client restarts ICE by PATCH while it publishes or plays.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { chromium } from './helpers/browsers.js';
 import { BlockedUdp } from './helpers/firewall.js';
 import { Server, until } from './helpers/server.js';
+import { stage } from './helpers/stage.js';
 import { Pages } from './matrix/pages.js';
 
 const NEW_FRAMES = 20;
 // Chromium leaves a better pair of addresses only when that is dead, and whip-whep can be told one address in a restart.
 const ONE_ADDRESS = ['--bind', '10.77.0.1'];
 
-let server, pages, browser;
-
-before(async () => {
-  [server, pages, browser] = await Promise.all([Server.start({ args: ONE_ADDRESS }), Pages.start(), chromium()]);
-});
-
-after(async () => {
-  await browser?.close();
-  pages?.stop();
-  await server?.stop();
-});
+const { server, pages, browser } = await stage({ server: () => Server.start({ args: ONE_ADDRESS }), pages: Pages.start, browser: chromium });
 
 const framesOf = async (client) => (await client.received()).frames;
 

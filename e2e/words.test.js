@@ -1,25 +1,17 @@
 // What the pages say when something is missing: a camera, a safe origin, a token.
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { chromium, newPage, open } from './helpers/browsers.js';
 import { Server, until } from './helpers/server.js';
+import { stage } from './helpers/stage.js';
 import { says } from './helpers/streams.js';
 
 const TOKEN = 'a-token-for-this-test-alone';
 // Browsers trust http only on loopback names; this is the same server under a name that they do not trust.
 const ELSEWHERE = 'elsewhere.example';
 
-let server, browser;
-
-before(async () => {
-  [server, browser] = await Promise.all([
-    Server.start({ args: ['--api-token', TOKEN] }),
-    chromium(`--host-resolver-rules=MAP ${ELSEWHERE} 127.0.0.1`),
-  ]);
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
+const { server, browser } = await stage({
+  server: () => Server.start({ args: ['--api-token', TOKEN] }),
+  browser: () => chromium(`--host-resolver-rules=MAP ${ELSEWHERE} 127.0.0.1`),
 });
 
 test('a page from an unsafe origin says that cameras need https', async () => {

@@ -4,27 +4,14 @@
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import https from 'node:https';
-import { after, before, describe, test } from 'node:test';
-import { links, offer, request, sections, Target } from './http.js';
-import { startPublisher } from './publisher.js';
+import { describe, test } from 'node:test';
+import { links, offer, request, sections } from './http.js';
+import { is4xx, JSON_TYPE, startTarget } from './whep.js';
 
-const JSON_TYPE = { 'Content-Type': 'application/json' };
 const EXTENSION = 'urn:ietf:params:whep:ext:core:';
 const PLAY = offer('browser-play');
 
-let target, endPublisher;
-
-before(async () => {
-  target = await Target.start('whep');
-  endPublisher = await startPublisher();
-});
-
-after(async () => {
-  await endPublisher?.();
-  await target?.stop();
-});
-
-const is4xx = ({ status, what }) => assert.ok(status >= 400 && status < 500, what);
+const target = await startTarget();
 
 /** The URL of an extension of a session, or undefined where the server has it not. */
 const extension = (session, name) => {
@@ -161,17 +148,15 @@ describe('server-sent events extension', () => {
     assert.ok(['*', 'https://player.example'].includes(events.headers['access-control-allow-origin']));
   });
 
-  test('viewercount counts the sessions that watch', async (t) => {
+  // Nobody here has media, and who has none need not be counted: what connected players count is in e2e/events.test.js.
+  test('viewercount is a number, and comes first and alone where nothing else was asked for', async (t) => {
     const made = await entry(t);
     if (!made) return;
     if (!made.known.includes('viewercount')) return t.skip('no such event');
     const events = await Events.open(await stream(made, ['viewercount']));
     t.after(() => events.close());
     const count = ({ all }) => all.map(({ data }) => JSON.parse(data[0]).viewercount).at(-1);
-    const before = await events.until(count, 'a first count');
-    assert.equal(typeof before, 'number');
-    await target.open(t, PLAY);
-    await events.until((now) => count(now) > before, 'a higher count');
+    await events.until((now) => Number.isInteger(count(now)) && count(now) >= 0, 'a first count');
     assert.ok(events.all.every(({ event }) => event === 'viewercount'), 'and nothing that was not asked for');
   });
 
@@ -264,6 +249,13 @@ describe('video layer selection extension', () => {
     if (!made) return;
     is4xx(await select(made.url, { rid: 'no-such-layer' }));
     is4xx(await select(made.url, { encodingId: 'no-such-layer' }));
+  });
+
+  test('a layer within a layer, of a stream that has none (no SVC), is an error', async (t) => {
+    const made = await layer(t);
+    if (!made) return;
+    for (const wish of [{ spatialLayerId: 1 }, { temporalLayerId: 2 }, { spatialLayerId: 1, temporalLayerId: 1 }])
+      is4xx(await select(made.url, wish));
   });
 
   test('an m-line that is not there is an error', async (t) => {

@@ -6,28 +6,16 @@
 //
 // A server that wants a publisher first gets one by WHIP_ENDPOINT and WHIP_TOKEN, as far as a session without media is one.
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { attribute, fragment, freshCredentials, links, offer, request, sections, sessionLevel, Target } from './http.js';
-import { startPublisher } from './publisher.js';
+import { is4xx, JSON_TYPE, startTarget } from './whep.js';
 
 const SDP = { 'Content-Type': 'application/sdp' };
-const JSON_TYPE = { 'Content-Type': 'application/json' };
 const CANDIDATE = 'a=candidate:1387637174 1 udp 2122260223 192.0.2.1 61764 typ host';
 const PLAY = offer('browser-play');
 
-let target, endPublisher;
+const target = await startTarget();
 
-before(async () => {
-  target = await Target.start('whep');
-  endPublisher = await startPublisher();
-});
-
-after(async () => {
-  await endPublisher?.();
-  await target?.stop();
-});
-
-const is4xx = ({ status, what }) => assert.ok(status >= 400 && status < 500, what);
 const mediaType = (answer) => (answer.headers['content-type'] ?? '').split(';')[0].trim().toLowerCase();
 const directions = (sdp) => sections(sdp).map((section) => section.match(/^a=(sendonly|recvonly|sendrecv|inactive)\r?$/m)?.[1]);
 const attributes = (section, key) => [...section.matchAll(new RegExp(`^a=${key}:(.*?)\r?$`, 'gm'))].map(([, value]) => value);

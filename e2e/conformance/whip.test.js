@@ -422,6 +422,17 @@ test('Fetch standard, HTTP-redirect fetch: a client that was redirected here com
   if (target.ours) assert.match(answer.headers.location, /^https?:\/\//);
 });
 
+test('RFC 6750 §2: a token in the header and another in the URL are answered 400 invalid_request, the same one twice 201', async (t) => {
+  if (!target.ours) return t.skip('how tokens get into URLs is for each server to say (RFC 9725 §4.7.1)');
+  const url = (token) => `${target.endpoint}?access_token=${encodeURIComponent(token)}`;
+  const answer = await target.post(PUBLISH, {}, url('another'));
+  is(answer, 400);
+  assert.match(answer.headers['www-authenticate'] ?? '', /error="invalid_request"/);
+  const twice = await target.post(PUBLISH, {}, url(target.token));
+  is(twice, 201);
+  is2xx(await request(twice.headers.location, { method: 'DELETE' }));
+});
+
 test('RFC 6750 §2.3: a redirected client, which has lost its Authorization, may have the token in the URL', async (t) => {
   if (!target.ours) return t.skip('how tokens get into URLs is for each server to say (RFC 9725 §4.7.1)');
   const url = `${target.endpoint}?access_token=${encodeURIComponent(target.token)}`;

@@ -35,9 +35,10 @@ const fn histogram(name: &'static str, help: &'static str) -> Family {
 
 const BUILD_INFO: Family = gauge("uringcast_build_info", "Always 1; the version is a label.");
 const MEDIA_UP: Family = gauge("uringcast_media_up", "Whether the media process is connected and reports.");
-const SESSIONS: Family = gauge("uringcast_sessions", "Sessions by role.");
+const SESSIONS: Family = gauge("uringcast_sessions", "Sessions by role, those included that still connect.");
 const STREAMS: Family = gauge("uringcast_streams", "Streams that somebody publishes now.");
-const VIEWERS: Family = gauge("uringcast_viewers", "Sessions that watch.");
+const VIEWERS: Family =
+    gauge("uringcast_viewers", "Viewers whose transport is up: they watch, or wait for a publisher.");
 const RTP_PACKETS: Family =
     counter("uringcast_rtp_packets_total", "RTP packets from publishers (in) and to viewers (out).");
 const RTP_BYTES: Family =
@@ -103,6 +104,11 @@ const EVENTS_SKIPPED: Family = counter(
 );
 const SESSIONS_ENDED: Family =
     counter("uringcast_sessions_ended_total", "Sessions that ended, by role and reason.");
+const COUNTER_OFFERS: Family = counter(
+    "uringcast_counter_offers_total",
+    "Offers of the server's own to players, by outcome: answered, withdrawn (the player sent DELETE), expired (no answer came in \
+     30 s, or media was restarted), refused_source (too many to one address waited for their answers), refused_all (too many to all).",
+);
 
 /// Seconds from a POST to its 201: mostly one turn of the control socket, seconds when media is stuck.
 const ANSWER_BOUNDS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
@@ -128,11 +134,39 @@ impl ConnectionClosed {
     }
 }
 
+/// What became of an offer of ours to a player.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OfferEnd {
+    /// There is a session.
+    Answered,
+    /// The player did not want it any more.
+    Withdrawn,
+    /// No answer came in time, or it was for another media process.
+    Expired,
+    /// It was not made: too many to this source wait.
+    RefusedSource,
+    /// It was not made: too many wait.
+    RefusedAll,
+}
+
+impl OfferEnd {
+    fn label(self) -> &'static str {
+        match self {
+            OfferEnd::Answered => "answered",
+            OfferEnd::Withdrawn => "withdrawn",
+            OfferEnd::Expired => "expired",
+            OfferEnd::RefusedSource => "refused_source",
+            OfferEnd::RefusedAll => "refused_all",
+        }
+    }
+}
+
 /// Every counter of signaling, and the last report of media.
 pub struct Metrics {
     http_requests: IntCounterVec,
     connections_closed: IntCounterVec,
     sessions_ended: IntCounterVec,
+    counter_offers: IntCounterVec,
     event_streams: IntGauge,
     events_skipped: IntCounter,
     answer: Histogram,
@@ -161,6 +195,7 @@ impl Metrics {
             http_requests: vector(HTTP_REQUESTS, &["route", "code"])?,
             connections_closed: vector(HTTP_REFUSED, &["reason"])?,
             sessions_ended: vector(SESSIONS_ENDED, &["role", "reason"])?,
+            counter_offers: vector(COUNTER_OFFERS, &["outcome"])?,
             event_streams: IntGauge::new(EVENT_STREAMS.name, EVENT_STREAMS.help)?,
             events_skipped: IntCounter::new(EVENTS_SKIPPED.name, EVENTS_SKIPPED.help)?,
             answer: Histogram::with_opts(answer)?,
@@ -182,6 +217,11 @@ impl Metrics {
     pub fn session_ended(&self, role: Option<Role>, reason: EndReason) {
         let role = role.map_or("unknown", role_label);
         self.sessions_ended.with_label_values(&[role, reason.label()]).inc();
+    }
+
+    /// An offer of ours was answered, or will not be.
+    pub fn offer_ended(&self, how: OfferEnd) {
+        self.counter_offers.with_label_values(&[how.label()]).inc();
     }
 
     /// A viewer was not told so many states of its stream.
@@ -229,12 +269,13 @@ impl Metrics {
                 ],
             ),
             family(STREAMS, vec![gauge_metric(&[], counts.streams as f64)]),
-            family(VIEWERS, vec![gauge_metric(&[], counts.viewers as f64)]),
+            family(VIEWERS, vec![gauge_metric(&[], counts.watching as f64)]),
         ];
         families.extend(self.media().families(&self.answer));
         families.extend(self.http_requests.collect());
         families.extend(self.connections_closed.collect());
         families.extend(self.sessions_ended.collect());
+        families.extend(self.counter_offers.collect());
         families.extend(self.event_streams.collect());
         families.extend(self.events_skipped.collect());
         families.retain(|family| !family.get_metric().is_empty());

@@ -69,8 +69,8 @@ async fn live(config: Config, mode: Mode, log: LogControl) -> Result<(), StartEr
         ends_sessions: mode == Mode::Serve,
         config,
         media,
+        counter_offers: CounterOffers::new(metrics.clone()),
         metrics,
-        counter_offers: CounterOffers::default(),
     });
     let supervising = tokio::spawn(supervisor.run(first));
     let serving = tokio::spawn(server::serve(app.clone(), listeners, shutdown));

@@ -90,6 +90,11 @@ fn an_empty_post_gets_an_offer_of_everything_in_a_201_while_nobody_publishes() {
     for offered in [server.post("/demo/whep", &[], ""), server.request("POST", "/demo/whep", &[], "")] {
         assert_eq!(offered.header("content-type"), Some("application/sdp"), "{offered:?}");
         let session = offered.session();
+        for path in ["sse", "layer"] {
+            let link = format!("<{}/{path}>; rel=", offered.header("location").unwrap());
+            let mut links = offered.headers.iter().filter(|(name, _)| name == "link");
+            assert!(links.any(|(_, value)| value.starts_with(&link)), "{link} in {offered:?}");
+        }
         for codec in ["opus/48000/2", "VP8/90000", "H264/90000", "AV1/90000", "H265/90000"] {
             assert!(offered.body.contains(codec), "{codec}");
         }
@@ -100,6 +105,42 @@ fn an_empty_post_gets_an_offer_of_everything_in_a_201_while_nobody_publishes() {
     }
     let workers: Vec<_> = server.media.created().iter().map(|(session, _)| session.worker).collect();
     assert_ne!(workers[0], workers[1], "offers spread over the workers");
+}
+
+#[test]
+fn who_declines_the_audio_chooses_layers_by_the_line_that_its_video_has_in_the_offer() {
+    let server = Server::start("counter-line", &[]);
+    let offered = server.post("/demo/whep", &[], "");
+    let session = offered.session();
+    let video_only = answer_to(&offered.body).replace("m=audio 9", "m=audio 0");
+    assert_eq!(patch(&server, &session, &video_only).status, 204);
+    let choose = |line: u8| {
+        let wish = format!("{{\"mediaId\":\"{line}\",\"maxHeight\":360}}");
+        server.request("POST", &format!("{session}/layer"), &[("Content-Type", "application/json")], &wish)
+    };
+    assert!(choose(0).problem(422).contains("which is \"1\""));
+    assert_eq!(choose(1).status, 200);
+}
+
+#[test]
+fn a_client_that_asks_and_never_answers_keeps_nobody_else_from_asking() {
+    let server = Server::start("counter-share", &[]);
+    let ask = |from: &str| {
+        let bearer = format!("Bearer {TOKEN}");
+        server.post("/demo/whep", &[("X-Forwarded-For", from), ("Authorization", &bearer)], "")
+    };
+    let (first, rest) = (ask("192.0.2.1"), 1..64);
+    rest.for_each(|_| assert_eq!(ask("192.0.2.1").status, 201));
+    let refused = ask("192.0.2.1");
+    assert!(refused.problem(429).contains("DELETE"));
+    assert!(refused.header("retry-after").is_some());
+    let (second, outcome) = (ask("198.51.100.7"), "uringcast_counter_offers_total{outcome");
+    assert_eq!(patch(&server, &second.session(), &answer_to(&second.body)).status, 204);
+    assert_eq!(server.request("DELETE", &first.session(), &[], "").status, 200);
+    assert_eq!(ask("192.0.2.1").status, 201, "there is room again");
+    for ended in ["refused_source", "answered", "withdrawn"] {
+        assert_eq!(server.metric(&format!("{outcome}=\"{ended}\"}}")), Some(1.0), "{ended}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 mod support;
 
 use nix::sys::signal::Signal;
-use sfu::control::protocol::{CreateError, Event};
+use sfu::control::protocol::{CreateError, EndReason, Event};
 use sfu::core::codec::{Codec, H264Profile};
 use sfu::core::plan::Role;
 use std::io::{Read, Write};
@@ -123,6 +123,24 @@ fn a_deleted_session_is_gone() {
     server.get(&session).problem(404);
     let ended = "uringcast_sessions_ended_total{reason=\"deleted\",role=\"publisher\"}";
     eventually("it is counted", || server.metric(ended) == Some(1.0));
+}
+
+#[test]
+fn who_closes_dtls_and_then_sends_delete_is_not_told_that_it_came_too_late() {
+    let server = Server::start("closed-first", &[]);
+    for (endpoint, offer) in [("/demo/whip", WHIP), ("/demo/whep", WHEP)] {
+        let session = server.post(endpoint, &[], offer).session();
+        let id = server.media.last_created();
+        server.media.send(&Event::Ended { session: id, reason: EndReason::ClosedByPeer });
+        eventually("it is gone", || server.get(&session).status == 404);
+        let fragment = [("Content-Type", "application/trickle-ice-sdpfrag")];
+        server.request("PATCH", &session, &fragment, "a=ice-ufrag:them\r\n").problem(404);
+        let answer = server.request("DELETE", &session, &[], "");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert!(answer.header("protocol-version").unwrap().contains(&endpoint[6..]), "{answer:?}");
+        server.request("DELETE", &session, &[], "").problem(404);
+    }
+    assert!(server.media.deleted().is_empty(), "there was nothing for it to end");
 }
 
 #[test]
@@ -265,6 +283,10 @@ fn a_token_in_the_url_survives_a_redirect_and_is_never_repeated() {
         assert!(!wrong.problem(401).contains("0123456789abcdef"));
     }
     assert_eq!(server.post("/bare/whip", &[("Authorization", TOKEN)], WHIP).status, 201);
+    let (name, value) = bearer();
+    let two = server.post("/demo/whip?access_token=0123456789abcdef", &[(name, &value)], WHIP);
+    assert_eq!(two.header("www-authenticate"), Some("Bearer realm=\"uringcast\", error=\"invalid_request\""));
+    assert!(two.problem(400).contains("Send one of them"));
     let proxied = [("Forwarded", "for=192.0.2.1")];
     server.request("GET", &format!("/metrics?access_token={TOKEN}"), &proxied, "").problem(401);
 }
@@ -447,7 +469,11 @@ fn the_list_of_streams_says_who_is_live() {
     go_live(&server, WHIP, Codec::Vp8);
     assert_eq!(server.post("/demo/whep", &[], WHEP).status, 201);
     let row = &streams()["streams"][0];
-    assert_eq!((&row["name"], &row["viewers"]), (&"demo".into(), &1.into()));
+    assert_eq!((&row["name"], &row["viewers"]), (&"demo".into(), &0.into()), "it still connects");
+    server.media.send(&Event::Connected { session: server.media.last_created() });
+    eventually("it watches", || streams()["streams"][0]["viewers"] == 1);
+    assert_eq!(server.metric("uringcast_viewers"), Some(1.0));
+    assert_eq!(server.metric("uringcast_sessions{role=\"viewer\"}"), Some(1.0));
     assert_eq!(row["codecs"], serde_json::json!(["VP8"]));
     assert!(row["since"].as_str().is_some_and(|since| since.ends_with('Z')));
 }

@@ -291,7 +291,7 @@ fn an_event_stream_goes_on_at_its_url_when_signaling_was_killed() {
         eventually("it is read again", || place.event_streams(1));
         assert_eq!(place.ask("DELETE", &session, "").0, 200);
         let told = reader.join().unwrap();
-        assert!(told.contains("event: viewercount\ndata: {\"viewercount\":1}\n\n"), "{told}");
+        assert!(told.contains("event: viewercount\ndata: {\"viewercount\":0}\n\n"), "{told}");
     });
 }
 

@@ -327,7 +327,7 @@ impl<'a> Seen<'a> {
         if !insert(&mut self.kinds, section.kind) {
             return Err(PlanError::DuplicateKind);
         }
-        if !is_token(&section.mid, MID_BYTES_MAX) {
+        if section.mid.len() > MID_BYTES_MAX || !is_token(&section.mid) {
             return Err(PlanError::BadMid);
         }
         if !insert(&mut self.mids, section.mid.as_str()) {
@@ -411,7 +411,11 @@ fn is_ice_chars(text: &str, min: usize) -> bool {
 }
 
 /// `token` of RFC 8866 §9.
-fn is_token(text: &str, max: usize) -> bool {
-    (1..=max).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]".contains(&b))
+pub fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(is_token_char)
+}
+
+/// `token-char` of RFC 8866 §9.
+pub fn is_token_char(c: char) -> bool {
+    c.is_ascii_graphic() && !"\"(),/:;<=>?@[\\]".contains(c)
 }

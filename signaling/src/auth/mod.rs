@@ -9,6 +9,7 @@ use hyper::http::request::Parts;
 use open::Foreign;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::{PoisonError, RwLock};
 use token::ApiToken;
@@ -22,7 +23,7 @@ pub enum Credential {
     ApiToken,
 }
 
-/// Why a request is answered with 401.
+/// Why a request is answered with 401, or with 400 if it contradicts itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant is its message")]
 pub enum Denied {
@@ -38,6 +39,10 @@ pub enum Denied {
         "Without a token only requests from this host are served, and the request {0}. Send `Authorization: Bearer <API token>` (kept in STATE_DIR/api-token), or start the server with --open, which lets anyone publish and watch."
     )]
     Foreign(Foreign),
+    #[error(
+        "The request has one token in its Authorization header and another in ?access_token=. Send one of them (RFC 6750 §2)."
+    )]
+    TwoTokens,
 }
 
 /// The doorkeeper.
@@ -62,8 +67,9 @@ impl Access {
     /// # Errors
     /// It may not; the words name the cure.
     pub fn media(&self, request: &Parts, peer: IpAddr) -> Result<Credential, Denied> {
-        let denied = match self.bearer(request).or_else(|denied| self.query(request).unwrap_or(Err(denied))) {
+        let denied = match self.header_or_query(request) {
             Ok(()) => return Ok(Credential::ApiToken),
+            Err(Denied::TwoTokens) => return Err(Denied::TwoTokens),
             Err(denied) => denied,
         };
         match self.open {
@@ -84,31 +90,44 @@ impl Access {
         if from_here { Ok(()) } else { self.bearer(request) }
     }
 
-    /// RFC 6750 §2.1, and the bare token without a scheme, as @eyevinn/webrtc-player sends it.
-    fn bearer(&self, request: &Parts) -> Result<(), Denied> {
-        let header = request.headers.get(AUTHORIZATION).ok_or(Denied::TokenNeeded)?;
-        let text = header.to_str().map_err(|_| Denied::WrongToken)?;
-        let given = match text.split_once(' ') {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
-            Some(_) => return Err(Denied::WrongToken),
-            None => text,
-        };
-        self.compare(given)
+    /// A request has one token (RFC 6750 §2). The same one twice does no harm: who follows a redirect may send both.
+    fn header_or_query(&self, request: &Parts) -> Result<(), Denied> {
+        match (in_header(request), in_query(request)) {
+            (Ok(header), Some(query)) if query.as_deref() != Some(header) => Err(Denied::TwoTokens),
+            (Ok(header), _) => self.compare(header),
+            (Err(_), Some(query)) => self.compare(&query.ok_or(Denied::WrongToken)?),
+            (Err(denied), None) => Err(denied),
+        }
     }
 
-    /// RFC 6750 §2.3, for clients that a redirect robbed of their Authorization: browsers drop it between origins (Fetch
-    /// standard, HTTP-redirect fetch). `None` if the query has no token.
-    fn query(&self, request: &Parts) -> Option<Result<(), Denied>> {
-        let mut pairs = request.uri.query()?.split('&');
-        let given = pairs.find_map(|pair| pair.strip_prefix("access_token="))?;
-        let given = percent_decode_str(given).decode_utf8();
-        Some(given.map_err(|_| Denied::WrongToken).and_then(|given| self.compare(&given)))
+    fn bearer(&self, request: &Parts) -> Result<(), Denied> {
+        self.compare(in_header(request)?)
     }
 
     fn compare(&self, given: &str) -> Result<(), Denied> {
         let token = self.token.read().unwrap_or_else(PoisonError::into_inner);
         if token.matches(given) { Ok(()) } else { Err(Denied::WrongToken) }
     }
+}
+
+/// RFC 6750 §2.1, and the bare token without a scheme, as @eyevinn/webrtc-player sends it.
+fn in_header(request: &Parts) -> Result<&str, Denied> {
+    let header = request.headers.get(AUTHORIZATION).ok_or(Denied::TokenNeeded)?;
+    let text = header.to_str().map_err(|_| Denied::WrongToken)?;
+    match text.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
+        Some(_) => Err(Denied::WrongToken),
+        None if text.eq_ignore_ascii_case("bearer") => Err(Denied::TokenNeeded),
+        None => Ok(text),
+    }
+}
+
+/// RFC 6750 §2.3, for clients that a redirect robbed of their Authorization: browsers drop it between origins (Fetch
+/// standard, HTTP-redirect fetch). `None` if the query has no token, `Some(None)` if it cannot be read.
+fn in_query(request: &Parts) -> Option<Option<Cow<'_, str>>> {
+    let mut pairs = request.uri.query()?.split('&');
+    let given = pairs.find_map(|pair| pair.strip_prefix("access_token="))?;
+    Some(percent_decode_str(given).decode_utf8().ok())
 }
 
 #[cfg(test)]
@@ -165,6 +184,25 @@ mod tests {
         }
         let other_name = request_to("/demo/whip?my_access_token=0123456789abcdef", &[]);
         assert_eq!(access.media(&other_name, AWAY), Err(Denied::TokenNeeded));
+    }
+
+    #[test]
+    fn two_tokens_that_differ_are_one_too_many_and_the_same_twice_is_not() {
+        let bearer = format!("Bearer {TOKEN}");
+        for open in [OpenMode::Off, OpenMode::ThisHost, OpenMode::Everyone] {
+            let ask = |query: &str, header: &str| {
+                let request =
+                    request_to(&format!("/demo/whip?access_token={query}"), &[("authorization", header)]);
+                access(open).media(&request, AWAY)
+            };
+            assert_eq!(ask("other", &bearer), Err(Denied::TwoTokens));
+            assert_eq!(ask(TOKEN, "Bearer other"), Err(Denied::TwoTokens));
+            assert_eq!(ask("%ff", &bearer), Err(Denied::TwoTokens));
+            assert_eq!(ask(TOKEN, &bearer), Ok(Credential::ApiToken));
+            assert_eq!(ask(TOKEN, TOKEN), Ok(Credential::ApiToken));
+            assert_eq!(ask(TOKEN, "Basic b2JzOnN0dWRpbw=="), Ok(Credential::ApiToken), "for somebody else");
+            assert_eq!(ask(TOKEN, "Bearer"), Ok(Credential::ApiToken), "an empty field of a form");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! there is nothing in media; what the offer promised waits here, bounded and for as long as the draft says. Checks that
 //! overtake the answer are lost and repeated by the player.
 
+use super::events;
 use super::ice_servers;
 use super::limits::read_text;
 use super::offer::{
@@ -12,72 +13,24 @@ use super::offer::{
     wait_or_refuse,
 };
 use super::problem::Problem;
+use super::source::Source;
+use super::waiting_offers::{NoRoom, VALID, Waiting};
 use super::{App, Peer, Response, empty};
 use crate::auth::Credential;
+use crate::metrics::OfferEnd;
 use crate::random;
-use crate::registry::{Blob, Candidacy, FreshIds, StreamName, UrlId};
+use crate::registry::{Blob, Candidacy, StreamName, UrlId};
 use crate::sdp::{AnswerError, CounterOffer, LocalDescription, Offer};
 use crate::time::unix_seconds;
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_TYPE, ETAG, HeaderValue, LOCATION};
+use hyper::header::{CONTENT_TYPE, ETAG, HeaderValue, LINK, LOCATION};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use sfu::control::protocol::{IceCredentials, WorkerIndex};
 use sfu::core::demux::chosen_ufrag;
 use sfu::core::plan::{Role, SessionPlan};
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
-
-/// How long an offer waits for its answer (WHEP draft §4.2.2).
-const VALID: Duration = Duration::from_secs(30);
-/// Offers that wait at a time: 10 kB each, and as many as one worker could take in half a minute of joins.
-const WAITING_MAX: usize = 4096;
-
-/// Offers that wait for their answers.
-#[derive(Default)]
-pub struct CounterOffers(Mutex<HashMap<UrlId, Waiting>>);
-
-/// What an offer promised.
-#[derive(Clone)]
-struct Waiting {
-    offer: CounterOffer,
-    name: StreamName,
-    credential: Credential,
-    ids: FreshIds,
-    /// Our ICE credentials, which name the worker whose candidates the offer has.
-    local: IceCredentials,
-    /// Of the media process whose certificate it has.
-    fingerprint: [u8; 32],
-    expires: Instant,
-}
-
-impl CounterOffers {
-    fn lock(&self) -> MutexGuard<'_, HashMap<UrlId, Waiting>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Keeps an offer; whether there was room.
-    fn keep(&self, waiting: Waiting, now: Instant) -> bool {
-        let mut offers = self.lock();
-        offers.retain(|_, waiting| waiting.expires > now);
-        let room = offers.len() < WAITING_MAX;
-        if room {
-            offers.insert(waiting.ids.url, waiting);
-        }
-        room
-    }
-
-    fn find(&self, url: UrlId, now: Instant) -> Option<Waiting> {
-        self.lock().get(&url).filter(|waiting| waiting.expires > now).cloned()
-    }
-
-    /// Takes an offer away, so that one answer alone gets it.
-    fn take(&self, url: UrlId) -> Option<Waiting> {
-        self.lock().remove(&url)
-    }
-}
+use std::time::{Instant, SystemTime};
 
 /// Whether a POST asks for an offer of ours.
 pub fn is_wanted(role: Role, head: &Parts, body: &Incoming) -> bool {
@@ -115,6 +68,7 @@ pub async fn offer(
         ids: fresh_ids()?,
         local: credentials(prospect.worker)?,
         fingerprint: ready.fingerprint,
+        source: Source::of(head, peer),
         expires: Instant::now() + VALID,
         name,
         credential,
@@ -131,11 +85,8 @@ pub async fn offer(
         cname: &prospect.stream.unwrap_or(waiting.ids.stream).cname(),
     };
     let response = offered(app, peer, head, &waiting, waiting.offer.text(&local))?;
-    if app.counter_offers.keep(waiting, Instant::now()) {
-        Ok(response)
-    } else {
-        Err(Problem::unavailable("Too many offers wait for their answers. Try again in a few seconds."))
-    }
+    app.counter_offers.keep(waiting, Instant::now())?;
+    Ok(response)
 }
 
 fn credentials(worker: WorkerIndex) -> Result<IceCredentials, Problem> {
@@ -162,7 +113,11 @@ fn offered(
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, value(content_type)?);
-    headers.insert(LOCATION, value(location(app, peer, head, waiting.ids.url))?);
+    let session = location(app, peer, head, waiting.ids.url);
+    for link in events::links(&session, waiting.offer.has_video()) {
+        headers.append(LINK, value(link)?);
+    }
+    headers.insert(LOCATION, value(session)?);
     headers.insert(ETAG, value(Blob::etag_of(waiting.ids.etag))?);
     headers.insert(ACCEPT_PATCH, HeaderValue::from_static(SDP));
     ice_servers::add(headers, &app.config.ice_servers, unix_seconds());
@@ -182,7 +137,7 @@ pub async fn pending(
         Method::PATCH => Ok(answer(app, waiting, request).await),
         Method::GET | Method::HEAD => Ok(Ok(empty(StatusCode::NO_CONTENT))),
         Method::DELETE => {
-            app.counter_offers.take(waiting.ids.url);
+            app.counter_offers.withdraw(waiting.ids.url);
             let mut response = Response::new(Bytes::from_static(b"The offer is withdrawn.\n").into());
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
             Ok(Ok(response))
@@ -209,12 +164,14 @@ async fn answer(app: &App, waiting: Waiting, request: Request<Incoming>) -> Resu
     let fingerprint = app.media.ready()?.fingerprint;
     let Some(waiting) = app.counter_offers.take(url) else { return Err(gone()) };
     if fingerprint != waiting.fingerprint {
+        app.metrics.offer_ended(OfferEnd::Expired);
         return Err(gone());
     }
     if let Err(problem) = create(app, waiting.clone(), plan).await {
-        app.counter_offers.keep(waiting, Instant::now());
+        app.counter_offers.put_back(waiting);
         return Err(problem);
     }
+    app.metrics.offer_ended(OfferEnd::Answered);
     app.metrics.answered(arrived.elapsed());
     Ok(empty(StatusCode::NO_CONTENT))
 }
@@ -236,64 +193,19 @@ fn gone() -> Problem {
     )
 }
 
+impl From<NoRoom> for Problem {
+    fn from(full: NoRoom) -> Problem {
+        let detail = full.to_string();
+        match full {
+            NoRoom::Source => Problem::too_many(detail),
+            NoRoom::All => Problem::unavailable(detail),
+        }
+    }
+}
+
 impl From<AnswerError> for Problem {
     fn from(error: AnswerError) -> Problem {
         let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
         Problem::new(status, error.to_string())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use sfu::core::plan::StreamId;
-
-    fn waiting(number: u32, expires: Instant) -> Waiting {
-        let mut url = [0; 16];
-        url[..4].copy_from_slice(&number.to_be_bytes());
-        let mut ssrc = 0;
-        let mut new_ssrc = || {
-            ssrc += 1;
-            ssrc
-        };
-        Waiting {
-            offer: CounterOffer::new(&[], &mut new_ssrc).expect("offer"),
-            name: StreamName::parse("demo").expect("name"),
-            credential: Credential::Open,
-            ids: FreshIds { url: UrlId(url), etag: 1, stream: StreamId(1) },
-            local: IceCredentials { ufrag: "00ffffff0000000000000001".into(), pwd: "0".repeat(32) },
-            fingerprint: [0; 32],
-            expires,
-        }
-    }
-
-    #[test]
-    fn an_offer_is_gone_when_its_time_is_up_or_when_it_is_taken() {
-        let (offers, now) = (CounterOffers::default(), Instant::now());
-        let url = waiting(1, now).ids.url;
-        assert!(offers.keep(waiting(1, now + VALID), now));
-        assert!(offers.find(url, now + VALID - Duration::from_millis(1)).is_some());
-        assert!(offers.find(url, now + VALID).is_none());
-        assert!(offers.take(url).is_some() && offers.take(url).is_none());
-    }
-
-    #[test]
-    fn offers_that_wait_are_counted_and_dead_ones_make_room() {
-        let (offers, now) = (CounterOffers::default(), Instant::now());
-        let most = u32::try_from(WAITING_MAX).expect("number");
-        let template = waiting(0, now + VALID);
-        for number in 0..most {
-            let ids = waiting_ids(number, template.ids);
-            assert!(offers.keep(Waiting { ids, ..template.clone() }, now));
-        }
-        assert!(!offers.keep(waiting(most, now + VALID), now));
-        assert!(offers.keep(waiting(most, now + VALID * 2), now + VALID));
-        assert_eq!(offers.lock().len(), 1);
-    }
-
-    fn waiting_ids(number: u32, ids: FreshIds) -> FreshIds {
-        let mut url = [0; 16];
-        url[..4].copy_from_slice(&number.to_be_bytes());
-        FreshIds { url: UrlId(url), ..ids }
     }
 }

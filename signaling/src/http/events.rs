@@ -18,8 +18,6 @@ use hyper::body::Incoming;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
-use sfu::core::codec::MediaKind;
-use sfu::core::plan::{Role, SessionPlan};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -35,16 +33,12 @@ const PARTS_AHEAD: usize = 2;
 /// The type of what the extensions take.
 pub const JSON: &str = "application/json";
 
-/// The Link headers of a 201: the extensions and where they are, for the session of `plan` at `session`.
-pub fn links(session: &str, plan: &SessionPlan) -> Vec<String> {
-    if plan.role != Role::Viewer {
-        return Vec::new();
-    }
+/// The Link headers of a viewer's 201: the extensions and where they are, for the session at `session` with video or without.
+pub fn links(session: &str, video: bool) -> Vec<String> {
     let extension =
         |path: &str, name: &str| format!("<{session}/{path}>; rel=\"urn:ietf:params:whep:ext:core:{name}\"");
     let names: Vec<&str> = EventKind::ALL.into_iter().map(EventKind::name).collect();
     let events = format!("{}; events=\"{}\"", extension("sse", "server-sent-events"), names.join(","));
-    let video = plan.sections.iter().any(|section| section.kind == MediaKind::Video);
     [Some(events), video.then(|| extension("layer", "layer"))].into_iter().flatten().collect()
 }
 

@@ -6,7 +6,7 @@
 use crate::sdp::ICE_SESSION_LINES;
 use sfu::control::protocol::IceCredentials;
 use sfu::core::codec::MediaKind;
-use sfu::core::plan::are_ice_credentials;
+use sfu::core::plan::{are_ice_credentials, is_token};
 
 /// Bytes of a fragment: [`CANDIDATES_MAX`] candidates of 120 bytes, and room.
 const BYTES_MAX: usize = 32 << 10;
@@ -177,12 +177,6 @@ fn is_candidate(value: &str) -> bool {
     let words: Vec<&str> = value.split_ascii_whitespace().take(8).collect();
     let [_, component, _, priority, _, port, "typ", _] = words[..] else { return false };
     component.parse::<u16>().is_ok() && priority.parse::<u32>().is_ok() && port.parse::<u16>().is_ok()
-}
-
-/// `token` of RFC 8866 §9.
-fn is_token(text: &str) -> bool {
-    let good = |byte: u8| byte.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]".contains(&byte);
-    !text.is_empty() && text.bytes().all(good)
 }
 
 /// Our half of a restarted ICE session.

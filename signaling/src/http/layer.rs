@@ -80,7 +80,7 @@ impl Wish {
         let within = [("spatialLayerId", self.spatial_layer_id), ("temporalLayerId", self.temporal_layer_id)];
         if let Some((name, _)) = within.into_iter().find(|(_, id)| id.is_some_and(|id| id > 0)) {
             let detail = format!(
-                "Layers are chosen by rid, maxWidth or maxHeight here. Leave out {name}, or set it to 0."
+                "The layers of this server's streams are simulcast layers; spatial and temporal layers within one of them (SVC) are not taken apart. Choose by rid, maxWidth or maxHeight, and leave out {name}, or set it to 0."
             );
             return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
         }

@@ -17,7 +17,9 @@ mod problem;
 mod router;
 pub mod server;
 mod session;
+mod source;
 pub mod tls;
+mod waiting_offers;
 
 use crate::auth::Access;
 use crate::config::Config;
@@ -27,7 +29,6 @@ use crate::pages::{self, Asset};
 use crate::shutdown::Shutdown;
 use body::Body;
 use bytes::Bytes;
-pub use counter_offer::CounterOffers;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
@@ -40,6 +41,7 @@ use sfu::core::plan::Role;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
+pub use waiting_offers::CounterOffers;
 
 /// An answer.
 pub type Response = hyper::Response<Body>;

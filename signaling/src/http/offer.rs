@@ -21,6 +21,7 @@ use hyper::header::{
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use sfu::control::protocol::WorkerIndex;
+use sfu::core::codec::MediaKind;
 use sfu::core::plan::{Role, StreamId};
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -184,8 +185,10 @@ fn created(
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(SDP));
     let session = location(app, peer, head, admission.blob.url);
-    for link in events::links(&session, &admission.plan) {
-        headers.append(LINK, value(link)?);
+    if admission.plan.role == Role::Viewer {
+        for link in events::links(&session, admission.plan.section(MediaKind::Video).is_some()) {
+            headers.append(LINK, value(link)?);
+        }
     }
     headers.insert(LOCATION, value(session)?);
     headers.insert(ETAG, value(admission.blob.etag())?);

@@ -8,10 +8,12 @@ use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use serde::Serialize;
+use std::time::Instant;
 
 /// `/metrics`
 pub async fn metrics(app: &App) -> Result<Response, Problem> {
     app.media.refresh_stats().await;
+    app.counter_offers.sweep(Instant::now());
     let counts = app.media.registry().counts(unix_seconds());
     let text = app.metrics.render(counts, app.media.ready().is_ok()).map_err(|error| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("The metrics cannot be written: {error}."))

@@ -42,6 +42,12 @@ impl Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).with(RETRY_AFTER, retry)
     }
 
+    /// 429 with Retry-After: it is this client who has too many.
+    pub fn too_many(detail: impl Into<String>) -> Problem {
+        let retry = HeaderValue::from_static(RETRY_SECONDS);
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).with(RETRY_AFTER, retry)
+    }
+
     /// 405 with Allow.
     pub fn method(method: &Method, allowed: &'static str) -> Problem {
         let detail = format!("{method} means nothing here. Use one of: {allowed}.");
@@ -66,14 +72,20 @@ impl Problem {
     }
 }
 
-/// 401 with the challenge of RFC 6750 §3, which names an error only if a token was given.
+/// With the challenge of RFC 6750 §3, which names an error only if a token was given.
 impl From<Denied> for Problem {
     fn from(denied: Denied) -> Problem {
-        let challenge = match denied {
-            Denied::WrongToken => "Bearer realm=\"uringcast\", error=\"invalid_token\"",
-            Denied::TokenNeeded | Denied::Foreign(_) => "Bearer realm=\"uringcast\"",
+        let (status, challenge) = match denied {
+            Denied::WrongToken => {
+                (StatusCode::UNAUTHORIZED, "Bearer realm=\"uringcast\", error=\"invalid_token\"")
+            }
+            Denied::TokenNeeded | Denied::Foreign(_) => {
+                (StatusCode::UNAUTHORIZED, "Bearer realm=\"uringcast\"")
+            }
+            Denied::TwoTokens => {
+                (StatusCode::BAD_REQUEST, "Bearer realm=\"uringcast\", error=\"invalid_request\"")
+            }
         };
-        let challenge = HeaderValue::from_static(challenge);
-        Problem::new(StatusCode::UNAUTHORIZED, denied.to_string()).with(WWW_AUTHENTICATE, challenge)
+        Problem::new(status, denied.to_string()).with(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
     }
 }

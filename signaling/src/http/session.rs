@@ -26,6 +26,11 @@ pub async fn session(
         Ok(answered) => return (Role::Viewer, answered),
         Err(request) => request,
     };
+    if *request.method() == Method::DELETE
+        && let Some(role) = url.and_then(|url| app.media.end(url))
+    {
+        return (role, Ok(ended()));
+    }
     let session = url.and_then(|url| app.media.registry().session(url).cloned());
     let role = session.as_ref().map_or(Role::Publisher, |session| session.role);
     (role, answer(app, peer, session, request).await)
@@ -44,7 +49,6 @@ async fn answer(
     }
     let session = session.ok_or_else(|| unknown(app))?;
     match *request.method() {
-        Method::DELETE => delete(app, session.blob.url),
         Method::PATCH => patch(app, peer, session.blob.url, request).await,
         _ => Ok(empty(StatusCode::NO_CONTENT)),
     }
@@ -60,11 +64,8 @@ fn unknown(app: &App) -> Problem {
 }
 
 /// 200 because OBS takes nothing else for a success, and a body because ffmpeg logs an error without one.
-fn delete(app: &App, url: UrlId) -> Result<Response, Problem> {
-    if !app.media.end(url) {
-        return Err(Problem::not_found("The session has ended already."));
-    }
+fn ended() -> Response {
     let mut response = Response::new(Bytes::from_static(b"The session has ended.\n").into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    Ok(response)
+    response
 }

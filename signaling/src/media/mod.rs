@@ -21,6 +21,7 @@ use sfu::control::protocol::{
     CreateError, Created, Event, Hello, IceCredentials, LayerChoice, PROTOCOL_VERSION, Request, SessionId,
     WorkerInfo,
 };
+use sfu::core::plan::Role;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -103,16 +104,16 @@ pub struct Place {
 }
 
 impl Place {
-    /// Ends the session behind a URL; whether there was one.
-    pub fn end(&self, url: UrlId) -> bool {
-        let session = self.registry.lock().delete(url);
-        if let Some(session) = session
+    /// Ends the session behind a URL, if it has not ended by itself a moment ago; whose it was.
+    pub fn end(&self, url: UrlId) -> Option<Role> {
+        let deleted = self.registry.lock().delete(url)?;
+        if let Some(session) = deleted.session
             && self.commands.try_send(Command::Delete(session)).is_err()
         {
             // Media ends a session by itself when its client goes silent.
             tracing::warn!(%session, "media takes no commands; the session ends when its client is silent");
         }
-        session.is_some()
+        Some(deleted.role)
     }
 
     fn claim(&self, created: Created, url: UrlId) -> Claim {
@@ -192,8 +193,8 @@ impl Media {
         }
     }
 
-    /// Ends the session behind a URL; whether there was one.
-    pub fn end(&self, url: UrlId) -> bool {
+    /// Ends the session behind a URL, if it has not ended by itself a moment ago; whose it was.
+    pub fn end(&self, url: UrlId) -> Option<Role> {
         self.place.end(url)
     }
 

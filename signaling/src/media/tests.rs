@@ -99,7 +99,7 @@ async fn a_kept_session_lives_and_an_unclaimed_one_is_ended() {
     let (claim, _) = tokio::join!(media.create(admit(&media).expect("admission")), agree(&mut stream));
     claim.expect("created").keep();
     assert_eq!(media.registry().counts(0).viewers, 1);
-    assert!(media.end(UrlId([1; 16])));
+    assert_eq!(media.end(UrlId([1; 16])), Some(Role::Viewer));
     let kept = SessionId { worker: WorkerIndex(0), slot: 9, generation: 1 };
     assert_eq!(next_request(&mut stream).await, Request::Delete { session: kept });
 

@@ -56,7 +56,7 @@ viewer.addEventListener('layers', showLayers);
 layer.addEventListener('change', () => {
   viewer.selectLayer(layer.value ? { rid: layer.value } : null).catch((problem) => (stats.textContent = problem.detail));
 });
-const showViewers = () => (viewers.textContent = viewer.viewers === null ? '' : `${viewer.viewers} watching`);
+const showViewers = () => (viewers.textContent = viewer.viewers ? `${viewer.viewers} watching` : '');
 viewer.addEventListener('viewercount', showViewers);
 
 // The library mutes the element when the browser refuses sound before a click.

@@ -13,6 +13,9 @@ use tokio::sync::watch;
 
 /// Event streams of one session. A player needs one; a page that was loaded anew may leave one behind.
 const STREAMS_PER_SESSION_MAX: usize = 4;
+/// Deleted event streams of one session that are remembered: all that a session may have had before a restart of signaling, and
+/// as many that were made since.
+const DELETED_MAX: usize = 2 * STREAMS_PER_SESSION_MAX;
 /// With so many viewers more a stream's numbers are told one round later. A round is two seconds, so that a stream costs a thousand
 /// small writes a second at most.
 const VIEWERS_PER_ROUND: usize = 2000;
@@ -117,7 +120,7 @@ impl fmt::Debug for EventsId {
 pub struct Scene {
     /// A publisher's packets arrive.
     pub active: bool,
-    /// Sessions that watch.
+    /// Viewers whose transport is up.
     pub viewers: usize,
     /// Its publisher's simulcast layers.
     pub layers: Vec<Layer>,
@@ -152,7 +155,7 @@ pub struct Listening {
 #[allow(missing_docs, reason = "each variant is its message")]
 pub enum SubscribeError {
     #[error(
-        "There is no such playback session; it may have ended. POST an offer to the endpoint for a new one."
+        "There is no such playback session; it may have ended, or the server's offer is not answered yet. POST an offer to the endpoint for a new one."
     )]
     NoSession,
     #[error(
@@ -167,12 +170,14 @@ pub(super) struct Subscriptions {
     streams: Vec<(EventsId, watch::Sender<u64>)>,
     /// The session is older than this signaling process, so there may be streams that only their readers remember.
     adopted: bool,
+    /// The last that were deleted since, which must not come back so.
+    deleted: Vec<EventsId>,
 }
 
 impl Subscriptions {
     /// Those of a session that media brought along.
     pub fn adopted() -> Subscriptions {
-        Subscriptions { streams: Vec::new(), adopted: true }
+        Subscriptions { adopted: true, ..Subscriptions::default() }
     }
 
     fn add(&mut self, id: EventsId) -> Result<(), SubscribeError> {
@@ -184,18 +189,28 @@ impl Subscriptions {
     }
 
     fn find(&mut self, id: EventsId) -> Option<&watch::Sender<u64>> {
-        let known = self.streams.iter().any(|(known, _)| *known == id);
-        if !known && self.adopted {
+        if !self.knows(id) && self.may_be_old(id) {
             self.add(id).ok()?;
         }
         self.streams.iter().find(|(known, _)| *known == id).map(|(_, turn)| turn)
     }
 
     fn remove(&mut self, id: EventsId) -> bool {
-        let before = self.streams.len();
+        let found = self.knows(id) || self.may_be_old(id);
         self.streams.retain(|(known, _)| *known != id);
-        let forgotten = std::mem::take(&mut self.adopted);
-        self.streams.len() < before || forgotten
+        if found && self.adopted {
+            self.deleted.truncate(DELETED_MAX - 1);
+            self.deleted.insert(0, id);
+        }
+        found
+    }
+
+    fn knows(&self, id: EventsId) -> bool {
+        self.streams.iter().any(|(known, _)| *known == id)
+    }
+
+    fn may_be_old(&self, id: EventsId) -> bool {
+        self.adopted && !self.deleted.contains(&id)
     }
 }
 
@@ -237,7 +252,7 @@ impl Registry {
     pub fn tell_numbers(&mut self) {
         self.rounds += 1;
         for stream in self.streams.values() {
-            let every = 1 + stream.viewers / VIEWERS_PER_ROUND;
+            let every = 1 + stream.watching / VIEWERS_PER_ROUND;
             if self.rounds.is_multiple_of(every) {
                 stream.tell_numbers();
             }

@@ -3,6 +3,7 @@
 use super::stream::Stream;
 use super::{Registry, SessionId, UrlId};
 use sfu::control::protocol::{Layer, LayerChoice};
+use sfu::core::codec::MediaKind;
 use sfu::core::plan::{Role, SessionPlan};
 
 /// Why a viewer cannot choose a layer.
@@ -47,6 +48,14 @@ impl Registry {
             false => Err(SelectError::Unknown(rids.join(", "))),
         }
     }
+}
+
+/// The index of the first video m-section in the SDP. A client's offer is planned whole; of an offer of ours, whose mids are the
+/// indices, the player may have declined what stands above the video.
+pub(super) fn video_line(plan: &SessionPlan) -> Option<usize> {
+    let mut sections = plan.sections.iter().enumerate();
+    let (index, video) = sections.find(|(_, section)| section.kind == MediaKind::Video)?;
+    if plan.local.is_some() { video.mid.parse().ok() } else { Some(index) }
 }
 
 /// The layers that a publisher may send.

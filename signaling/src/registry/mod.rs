@@ -10,6 +10,7 @@ mod ice;
 mod layers;
 mod name;
 mod placement;
+mod recently_ended;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub use name::{NameError, StreamName};
 use crate::auth::Credential;
 use events::Subscriptions;
 use placement::Worker;
+use recently_ended::RecentlyEnded;
 use sfu::control::protocol::{IceCredentials, SessionId, SessionInfo, WorkerIndex, WorkerLoad};
 use sfu::core::codec::{Codec, MediaKind};
 use sfu::core::demux;
@@ -116,8 +118,19 @@ pub struct Session {
     pub video_line: Option<usize>,
     /// Our facts.
     pub blob: Blob,
+    /// ICE and DTLS are up, or were once.
+    connected: bool,
     /// Its URL was deleted or it was replaced; media has been told and will say when it is gone.
     deleted: bool,
+}
+
+/// What a DELETE met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deleted {
+    /// Publisher or viewer.
+    pub role: Role,
+    /// What media must end; nothing if it ended by itself a moment ago.
+    pub session: Option<SessionId>,
 }
 
 /// A row of the list of streams.
@@ -127,7 +140,7 @@ pub struct LiveStream {
     pub name: StreamName,
     /// What arrives.
     pub codecs: Vec<Codec>,
-    /// Sessions that watch.
+    /// Those who watch: viewers whose transport is up.
     pub viewers: usize,
     /// Since when, in Unix seconds.
     pub since: u64,
@@ -140,6 +153,8 @@ pub struct Counts {
     pub publishers: usize,
     /// Viewer sessions.
     pub viewers: usize,
+    /// Those of them whose transport is up.
+    pub watching: usize,
     /// Streams that somebody publishes now.
     pub streams: usize,
 }
@@ -151,6 +166,7 @@ pub struct Registry {
     sessions: HashMap<SessionId, Session>,
     urls: HashMap<UrlId, SessionId>,
     subscriptions: HashMap<SessionId, Subscriptions>,
+    recently_ended: RecentlyEnded,
     /// Of [`Registry::tell_numbers`].
     rounds: usize,
     workers: Vec<Worker>,
@@ -242,7 +258,10 @@ impl Registry {
         let plan = info.plan;
         let stream = self.streams.entry(blob.name.clone()).or_insert_with(|| Stream::new(plan.stream));
         match plan.role {
-            Role::Viewer => stream.viewers += 1,
+            Role::Viewer => {
+                stream.viewers += 1;
+                stream.watching += usize::from(info.connected);
+            }
             Role::Publisher => {
                 stream.epoch = stream.epoch.max(plan.epoch);
                 stream.publishers.push(Publisher {
@@ -262,11 +281,12 @@ impl Registry {
         self.urls.insert(blob.url, info.session);
         let session = Session {
             role: plan.role,
-            video_line: plan.sections.iter().position(|section| section.kind == MediaKind::Video),
+            video_line: layers::video_line(&plan),
             kind: plan.sections.first().map_or(MediaKind::Audio, |section| section.kind),
             mids: plan.sections.into_iter().map(|section| section.mid).collect(),
             ice: IceSession::new(plan.remote.ice_ufrag),
             blob,
+            connected: info.connected,
             deleted: false,
         };
         self.sessions.insert(info.session, session);
@@ -277,11 +297,14 @@ impl Registry {
         self.sessions.get(self.urls.get(&url)?)
     }
 
-    /// Takes a URL away; the session that media must end.
-    pub fn delete(&mut self, url: UrlId) -> Option<SessionId> {
-        let session = *self.urls.get(&url)?;
-        self.retire(session);
-        Some(session)
+    /// Takes a URL away; what was there. Of a session that ended by itself the first DELETE is still to come.
+    pub fn delete(&mut self, url: UrlId) -> Option<Deleted> {
+        let session = self.urls.get(&url).copied();
+        if let Some(id) = session {
+            self.retire(id);
+        }
+        let role = self.recently_ended.take(url)?;
+        Some(Deleted { role, session })
     }
 
     /// Begins an ICE restart with the client's new credentials. Until media has answered there is no second one.
@@ -320,11 +343,16 @@ impl Registry {
         let Some(session) = self.sessions.get_mut(&id).filter(|session| !session.deleted) else { return };
         session.deleted = true;
         let (url, name, role) = (session.blob.url, session.blob.name.clone(), session.role);
+        let watched = session.connected;
         self.urls.remove(&url);
+        self.recently_ended.push(url, role);
         self.subscriptions.remove(&id);
         if let Some(stream) = self.streams.get_mut(&name) {
             match role {
-                Role::Viewer => stream.viewers = stream.viewers.saturating_sub(1),
+                Role::Viewer => {
+                    stream.viewers = stream.viewers.saturating_sub(1);
+                    stream.watching = stream.watching.saturating_sub(usize::from(watched));
+                }
                 Role::Publisher => {
                     stream.publishers.retain(|publisher| publisher.session != id);
                     stream.tell();
@@ -336,6 +364,7 @@ impl Registry {
 
     /// A session's transport is up. A publisher takes its name over now: the sessions to end.
     pub fn connected(&mut self, id: SessionId) -> Vec<SessionId> {
+        self.count_in(id);
         let Some(publisher) = self.publisher(id) else { return Vec::new() };
         publisher.connected = true;
         let epoch = publisher.epoch;
@@ -346,6 +375,18 @@ impl Registry {
         }
         self.tell(id);
         replaced
+    }
+
+    /// A viewer watches from now on.
+    fn count_in(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let is_new = !std::mem::replace(&mut session.connected, true) && !session.deleted;
+        if is_new
+            && session.role == Role::Viewer
+            && let Some(stream) = self.stream_of(id)
+        {
+            stream.watching += 1;
+        }
     }
 
     /// A publisher sends this codec, in place of what it sent of that kind before.
@@ -382,7 +423,8 @@ impl Registry {
     /// Takes over what media says that lives. Returned, to be ended, are sessions whose blob is not ours, and publishers
     /// that were replaced while nobody was there to end them.
     pub fn rebuild(&mut self, workers: usize, sessions: Vec<SessionInfo>) -> Vec<SessionId> {
-        *self = Registry { workers: vec![Worker::default(); workers], ..Registry::default() };
+        let recently_ended = std::mem::take(&mut self.recently_ended);
+        *self = Registry { workers: vec![Worker::default(); workers], recently_ended, ..Registry::default() };
         let mut unwanted = Vec::new();
         for info in sessions {
             match postcard::from_bytes::<Blob>(&info.plan.blob) {
@@ -430,7 +472,7 @@ impl Registry {
                 Some(LiveStream {
                     name: name.clone(),
                     codecs,
-                    viewers: stream.viewers,
+                    viewers: stream.watching,
                     since: publisher.created,
                 })
             })
@@ -445,6 +487,7 @@ impl Registry {
         for stream in self.streams.values() {
             counts.publishers += stream.publishers.len();
             counts.viewers += stream.viewers;
+            counts.watching += stream.watching;
             counts.streams += usize::from(stream.live(now).is_some());
         }
         counts

@@ -56,8 +56,10 @@ pub struct Stream {
     pub epoch: Epoch,
     /// In the order in which they came. More than one only while a new one takes over.
     pub publishers: Vec<Publisher>,
-    /// Sessions that watch.
+    /// Sessions of viewers.
     pub viewers: usize,
+    /// Those of them whose transport is up: they watch, or wait for a publisher.
+    pub watching: usize,
     /// Sessions that media is creating.
     pub pending: usize,
     /// The publishers among them: epoch, and since when in Unix seconds.
@@ -70,7 +72,7 @@ impl Stream {
     /// A stream without sessions.
     pub fn new(id: StreamId) -> Stream {
         let (publishers, creating, told) = (Vec::new(), Vec::new(), watch::Sender::default());
-        Stream { id, epoch: Epoch(0), publishers, viewers: 0, pending: 0, creating, told }
+        Stream { id, epoch: Epoch(0), publishers, viewers: 0, watching: 0, pending: 0, creating, told }
     }
 
     /// Whether nobody needs it any more.
@@ -92,7 +94,7 @@ impl Stream {
         let publisher = on_air.max_by_key(|publisher| publisher.epoch);
         Scene {
             active: publisher.is_some(),
-            viewers: self.viewers,
+            viewers: self.watching,
             layers: publisher.map(|publisher| publisher.layers.clone()).unwrap_or_default(),
             version: self.told.borrow().version,
         }

@@ -8,7 +8,9 @@ use super::attributes::Direction;
 use super::candidate::candidates;
 use super::parse::{Format, Offer, Section};
 use sfu::core::codec::MediaKind;
-use sfu::core::plan::{DtlsRole, Extension, Feedback, MediaSection, Payload, Role, SessionPlan};
+use sfu::core::plan::{
+    DtlsRole, Extension, Feedback, MediaSection, Payload, Role, SessionPlan, is_token_char,
+};
 use std::fmt::{Arguments, Write};
 use std::net::SocketAddr;
 
@@ -247,8 +249,7 @@ fn suffix(offered: &Section, id: u8, extension: Extension) -> &'static str {
     }
 }
 
-/// `token-char` of RFC 8866 §9, so that no caller's text can end a line or start an attribute.
+/// Only characters of a token, so that no caller's text can end a line or start an attribute.
 fn token(text: &str) -> String {
-    let good = |c: char| c.is_ascii_graphic() && !"\"(),/:;<=>?@[\\]".contains(c);
-    text.chars().map(|c| if good(c) { c } else { '_' }).collect()
+    text.chars().map(|c| if is_token_char(c) { c } else { '_' }).collect()
 }

@@ -81,6 +81,11 @@ impl CounterOffer {
         Ok(CounterOffer { sections: sections.collect::<Result<_, _>>()?, wished })
     }
 
+    /// Whether there is video in it.
+    pub fn has_video(&self) -> bool {
+        self.sections.iter().any(|section| section.kind == MediaKind::Video)
+    }
+
     /// The text. The player chooses who begins DTLS (RFC 8842 §5.2).
     pub fn text(&self, local: &LocalDescription<'_>) -> String {
         write(&self.wished, &self.sections, Writer { role: Role::Viewer, setup: "actpass", local })
