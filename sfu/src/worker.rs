@@ -9,7 +9,7 @@ use crate::core::forwarder::{Forwarder, GROUP_PACKETS_MAX};
 use crate::core::framing;
 use crate::core::layers::Wish;
 use crate::core::meters::Histogram;
-use crate::core::outbox::{Crossing, SessionEvent};
+use crate::core::outbox::{Crossing, SessionEvent, Transmit};
 use crate::core::plan::SessionPlan;
 use crate::driver::{Driver, DriverError, SocketIndex, TrainSizes, Waker};
 use crate::mesh::{Inbox, MeshPacket, Newcomer, WorkerSet};
@@ -18,6 +18,7 @@ use crate::stats::{
 };
 use crossbeam::queue::SegQueue;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -115,8 +116,28 @@ impl Worker {
         Worker { index, forwarder, driver, mesh, mailbox, events, loop_meter, refused_newcomers: 0 }
     }
 
-    /// Runs until told to shut down. An error means that the kernel refuses the ring.
+    /// Runs until told to shut down. An error means that the kernel refuses the ring. After that, and after a panic, which goes on,
+    /// the clients are told that their sessions have ended.
     pub fn run(mut self) -> Result<(), DriverError> {
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.serve()));
+        if !matches!(outcome, Ok(Ok(()))) {
+            // If this panics too, clients notice when their checks are not answered.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.say_goodbye()));
+        }
+        outcome.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    /// By plain system calls, because the ring may be what has failed. A client behind TCP sees its connection closed.
+    fn say_goodbye(&mut self) {
+        self.forwarder.fail(Instant::now());
+        for Transmit { socket, to, contents } in self.forwarder.out.transmits.drain(..) {
+            let socket = self.driver.sockets().get(socket);
+            // What cannot be sent is like what is lost on its way.
+            let _ = socket.map(|socket| socket.send_to(&contents, to));
+        }
+    }
+
+    fn serve(&mut self) -> Result<(), DriverError> {
         loop {
             self.wait()?;
             let now = Instant::now();

@@ -229,6 +229,13 @@ impl Forwarder {
         }
     }
 
+    /// The same after a fault of the loop that drives it. What was not handed over then may be half done, and goes nowhere.
+    pub fn fail(&mut self, now: Instant) {
+        self.out = Outbox::default();
+        self.abandon();
+        self.shut_down(now);
+    }
+
     /// Whether [`Forwarder::shut_down`] has finished.
     pub fn is_shut_down(&self) -> bool {
         self.closing && self.sessions.is_empty()
@@ -312,11 +319,16 @@ impl Forwarder {
     /// The same for what leaves nothing to settle.
     fn caught(&mut self, slot: usize, act: impl FnOnce(&mut Forwarder)) {
         if catch_unwind(AssertUnwindSafe(|| act(self))).is_err() {
-            self.drained = Drained::default();
-            drop((MasterKeys::take(), HandshakeError::take()));
+            self.abandon();
             self.end(slot, EndReason::Fault);
             self.forget(slot);
         }
+    }
+
+    /// What a session left in the middle of something must not go out with the next one's.
+    fn abandon(&mut self) {
+        self.drained = Drained::default();
+        drop((MasterKeys::take(), HandshakeError::take()));
     }
 
     /// Hands over what a session produced, follows its events, and ends or reschedules it.
