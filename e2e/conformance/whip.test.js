@@ -131,6 +131,15 @@ test('RFC 5789 §3.1: OPTIONS on a session that takes PATCH SHOULD name the form
   assert.match(answer.headers['accept-patch'] ?? '', /application\/trickle-ice-sdpfrag/);
 });
 
+test('RFC 9110 §9.3.2: HEAD is answered as GET, without content', async (t) => {
+  const session = await target.open(t, PUBLISH);
+  for (const url of [target.endpoint, session.url]) {
+    const [get, head] = [await target.request(url), await target.request(url, { method: 'HEAD' })];
+    is(head, get.status);
+    assert.equal(head.text, '');
+  }
+});
+
 test('RFC 9725 §4.2: DELETE MUST remove the session, and is answered 200 as in figure 1', async (t) => {
   const session = await target.open(t, PUBLISH);
   is(await session.delete(), 200);

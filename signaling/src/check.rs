@@ -2,7 +2,7 @@
 
 use crate::auth::token::ApiToken;
 use crate::candidates;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::error::StartError;
 use crate::first_screen;
 use crate::http::tls::Tls;
@@ -25,6 +25,9 @@ pub fn run(config: &Config) -> Result<(), StartError> {
                 first_screen::say(&format!("FAIL  {label:<11} {error}\n"));
             }
         }
+    }
+    for variable in config::unknown_variables() {
+        first_screen::say(&format!("warn  environment {variable}\n"));
     }
     if failed == 0 { Ok(()) } else { Err(StartError::Check(failed)) }
 }

@@ -58,6 +58,9 @@ fn run(mode: Mode, config: Config) -> Result<(), StartError> {
     match mode {
         Mode::Serve | Mode::Signaling => {
             let log = logging::start(&config);
+            for variable in config::unknown_variables() {
+                tracing::warn!("{variable}");
+            }
             start::run(config, mode, log)
         }
         Mode::Media => {

@@ -8,7 +8,7 @@ use crate::first_screen;
 use crate::http::limits::event_streams_max;
 use crate::http::server::{self, Listener};
 use crate::http::tls::Tls;
-use crate::http::{App, Audience, CounterOffers};
+use crate::http::{App, Audience, CounterOffers, ToldServers};
 use crate::lock;
 use crate::logging::LogControl;
 use crate::media::{Launcher, Supervisor};
@@ -64,6 +64,7 @@ async fn live(config: Config, mode: Mode, log: LogControl) -> Result<(), StartEr
     let (leave, leaving) = shutdown::channel();
     let app = Arc::new(App {
         access: Access::new(token, config.open),
+        ice_servers: ToldServers::new(config.ice_servers.clone()),
         events: Arc::new(Semaphore::new(event_streams_max(config.limits))),
         leaving,
         ends_sessions: mode == Mode::Serve,
@@ -133,6 +134,7 @@ fn reload(app: &App, tls: Option<&Tls>, log: &LogControl) {
         Ok(token) => app.access.set_token(token),
         Err(error) => tracing::error!(%error, "the API token stays as it was"),
     }
+    app.ice_servers.set(fresh.ice_servers);
     let source = fresh.https.as_ref().map(|(_, source)| source);
     match tls.zip(source).map(|(tls, source)| tls.reload(source)) {
         Some(Err(error)) => tracing::error!(%error, "the certificate stays as it was"),

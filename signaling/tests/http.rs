@@ -99,7 +99,13 @@ fn other_methods_are_answered_as_the_rfc_says() {
         assert_eq!((get.status, get.body.as_str()), (204, ""), "{path}");
     }
     let head = server.request("HEAD", "/demo/whep", &[], "");
-    assert_eq!((head.status, head.header("content-type")), (200, Some("application/sdp")));
+    assert_eq!(
+        (head.status, head.header("content-type")),
+        (200, Some("application/sdp")),
+        "as the WHEP draft has it"
+    );
+    let head = server.request("HEAD", "/demo/whip", &[], "");
+    assert_eq!((head.status, head.body.as_str()), (204, ""), "as the GET");
     for method in ["PUT", "POST"] {
         let answer = server.request(method, &session, &[], "");
         answer.problem(405);
@@ -289,6 +295,42 @@ fn a_token_in_the_url_survives_a_redirect_and_is_never_repeated() {
     assert!(two.problem(400).contains("Send one of them"));
     let proxied = [("Forwarded", "for=192.0.2.1")];
     server.request("GET", &format!("/metrics?access_token={TOKEN}"), &proxied, "").problem(401);
+}
+
+#[test]
+fn a_request_names_its_host_once() {
+    let server = Server::start("host", &["--open=false"]);
+    let status = |head: &str| {
+        let mut stream = server.connect();
+        stream.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes()).unwrap();
+        Response::read(stream)
+    };
+    assert!(status("GET /demo/whip HTTP/1.1\r\n").problem(400).contains("Host"));
+    status("POST /demo/whip HTTP/1.1\r\nHost: a.example\r\nHost: b.example\r\nContent-Length: 0\r\n")
+        .problem(400);
+    status("POST /demo/whip HTTP/1.0\r\nContent-Length: 0\r\n").problem(401);
+    assert_eq!(status("GET /healthz HTTP/1.0\r\n").status, 200);
+    assert_eq!(
+        status("GET /healthz HTTP/1.1\r\nHost:\r\n").status,
+        200,
+        "empty, where there is no authority"
+    );
+}
+
+#[test]
+fn at_sighup_clients_are_told_of_other_ice_servers() {
+    let file = std::env::temp_dir().join(format!("uringcast-reload-{}.toml", std::process::id()));
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    write("ice-server = \"stun:old.example.com\"\n");
+    let server = Server::start("reload", &["--config", file.to_str().unwrap()]);
+    let told = || server.request("OPTIONS", "/demo/whip", &[], "").header("link").map(str::to_owned);
+    assert_eq!(told().as_deref(), Some("<stun:old.example.com>; rel=\"ice-server\""));
+    write("ice-server = \"turn:new.example.com\"\nturn-secret = \"north\"\n");
+    server.signal(Signal::SIGHUP);
+    eventually("the new one is told", || {
+        told().is_some_and(|link| link.starts_with("<turn:new.example.com>; rel=\"ice-server\"; username="))
+    });
+    std::fs::remove_file(&file).unwrap();
 }
 
 #[test]

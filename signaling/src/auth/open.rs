@@ -5,6 +5,7 @@
 
 use hyper::header::{HOST, HeaderName, ORIGIN, VIA};
 use hyper::http::request::Parts;
+use hyper::{Request, Version};
 use std::net::{IpAddr, Ipv6Addr};
 
 /// What shows that a request may come from elsewhere. Its words end the sentence "the request …".
@@ -52,6 +53,12 @@ pub fn authority(request: &Parts) -> Option<&str> {
     }
 }
 
+/// Whether `Host` is there once, as HTTP/1.1 demands. Versions 1.0 and 2 need none.
+pub fn names_its_host<B>(request: &Request<B>) -> bool {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    hosts == 1 || (hosts == 0 && request.version() != Version::HTTP_11)
+}
+
 /// Whether a proxy says that it passed the request on.
 pub fn is_proxied(request: &Parts) -> bool {
     request.headers.keys().any(is_proxy_header)
@@ -89,7 +96,6 @@ fn is_loopback_origin(origin: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::Request;
 
     fn check(peer: &str, headers: &[(&str, &str)]) -> Result<(), Foreign> {
         let mut request = Request::builder().uri("/demo/whip");

@@ -95,7 +95,7 @@ pub struct Key {
 impl Key {
     /// The environment variable.
     pub fn variable(&self) -> String {
-        format!("URINGCAST_{}", self.name.to_uppercase().replace('-', "_"))
+        format!("{PREFIX}{}", self.name.to_uppercase().replace('-', "_"))
     }
 
     const fn repeatable(mut self) -> Key {
@@ -174,6 +174,7 @@ pub const KEYS: &[Key] = &[
         .repeatable(),
     key("ice-server", Kind::IceServer, "", "STUN or TURN server that clients are told of (Link header)")
         .repeatable()
+        .reloadable()
         .signaling_only(),
     key(
         "turn-username",
@@ -181,8 +182,10 @@ pub const KEYS: &[Key] = &[
         "",
         "user name for the TURN servers; with --turn-secret it follows the expiry",
     )
+    .reloadable()
     .signaling_only(),
     key("turn-credential", Kind::Secret, "", "password for the TURN servers, the same for everybody")
+        .reloadable()
         .signaling_only(),
     key(
         "turn-secret",
@@ -190,8 +193,10 @@ pub const KEYS: &[Key] = &[
         "",
         "secret shared with the TURN servers (coturn's static-auth-secret), which makes credentials that expire",
     )
+    .reloadable()
     .signaling_only(),
     key("turn-lifetime", Kind::Seconds, "86400", "how long credentials made of --turn-secret are good")
+        .reloadable()
         .signaling_only(),
     key(
         "strict-etag",
@@ -219,6 +224,9 @@ pub const KEYS: &[Key] = &[
 pub fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
 }
+
+/// What the names of all variables begin with.
+pub const PREFIX: &str = "URINGCAST_";
 
 /// The key that somebody who wrote `name` may have meant.
 pub fn nearest(name: &str) -> Option<&'static str> {

@@ -1,11 +1,14 @@
 //! From argv, environment and file to one value list per key: flags beat environment, environment beats the file.
 
 use super::ConfigError;
-use super::keys::{self, CONFIG, KEYS, Key, Kind};
+use super::keys::{self, CONFIG, KEYS, Key, Kind, PREFIX};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+
+/// The load generator has variables of its own.
+const LOADTEST: &str = "LOADTEST_";
 
 /// Where a value was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +119,40 @@ pub fn load(
         add_file(Path::new(&file), &mut settings, errors);
     }
     settings
+}
+
+/// A `URINGCAST_…` variable that is no key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownVariable {
+    name: String,
+    suggestion: Option<String>,
+}
+
+impl fmt::Display for UnknownVariable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the variable {} is no key and is ignored", self.name)?;
+        match &self.suggestion {
+            Some(name) => write!(f, "; did you mean {name}?"),
+            None => f.write_str("; `uringcast keys` lists them all"),
+        }
+    }
+}
+
+/// Those among the environment's `names`. A key in the file that is none is an error; a variable is not, because others make some
+/// of this prefix too (Kubernetes for a service of this name).
+pub fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<UnknownVariable> {
+    let mut unknown: Vec<UnknownVariable> = names.filter_map(|name| unknown_variable(&name)).collect();
+    unknown.sort_by(|a, b| a.name.cmp(&b.name));
+    unknown
+}
+
+fn unknown_variable(name: &str) -> Option<UnknownVariable> {
+    let key = name.strip_prefix(PREFIX)?;
+    if key.starts_with(LOADTEST) || KEYS.iter().any(|known| known.variable() == name) {
+        return None;
+    }
+    let nearest = keys::nearest(&key.to_lowercase()).and_then(keys::find);
+    Some(UnknownVariable { name: name.to_owned(), suggestion: nearest.map(Key::variable) })
 }
 
 /// Repeatable keys take lists with commas.

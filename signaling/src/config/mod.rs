@@ -173,6 +173,11 @@ pub fn load_process() -> Result<(Mode, Config), Vec<ConfigError>> {
     load_from(&load::command().get_matches(), |name| std::env::var(name).ok())
 }
 
+/// Variables of this process that look like keys and are none.
+pub fn unknown_variables() -> Vec<load::UnknownVariable> {
+    load::unknown_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))
+}
+
 /// [`load_process`] with everything it reads as arguments.
 pub fn load_from(
     matches: &clap::ArgMatches,

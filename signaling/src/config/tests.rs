@@ -70,6 +70,26 @@ fn an_unknown_key_in_the_file_names_the_one_that_was_meant() {
 }
 
 #[test]
+fn a_mistyped_variable_is_named_with_the_one_that_was_meant() {
+    let names = [
+        "URINGCAST_API_TOKE",
+        "PATH",
+        "URINGCAST_HTTP",
+        "URINGCAST_SERVICE_HOST",
+        "URINGCAST_LOADTEST_BEARER",
+    ];
+    let unknown = load::unknown_variables(names.iter().map(ToString::to_string));
+    let words: Vec<String> = unknown.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        words,
+        [
+            "the variable URINGCAST_API_TOKE is no key and is ignored; did you mean URINGCAST_API_TOKEN?",
+            "the variable URINGCAST_SERVICE_HOST is no key and is ignored; `uringcast keys` lists them all",
+        ]
+    );
+}
+
+#[test]
 fn https_needs_a_certificate_and_a_certificate_needs_https() {
     assert_eq!(errors(&["--https", "127.0.0.1:8443"]).len(), 1);
     assert_eq!(errors(&["--tls-self-signed"]).len(), 1);

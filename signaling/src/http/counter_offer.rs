@@ -6,7 +6,6 @@
 //! overtake the answer are lost and repeated by the player.
 
 use super::events;
-use super::ice_servers;
 use super::limits::read_text;
 use super::offer::{
     ACCEPT_PATCH, SDP, candidates_of, fresh_ids, is_content_type, location, random_bytes, random_ssrc,
@@ -120,7 +119,7 @@ fn offered(
     headers.insert(LOCATION, value(session)?);
     headers.insert(ETAG, value(Blob::etag_of(waiting.ids.etag))?);
     headers.insert(ACCEPT_PATCH, HeaderValue::from_static(SDP));
-    ice_servers::add(headers, &app.config.ice_servers, unix_seconds());
+    app.ice_servers.add_to(headers);
     Ok(response)
 }
 

@@ -1,13 +1,36 @@
 //! `Link` headers that name STUN and TURN servers to clients (RFC 9725 §4.6).
 
 use crate::config::{IceServers, TurnCredentials};
+use crate::time::unix_seconds;
 use aws_lc_rs::hmac;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use hyper::HeaderMap;
 use hyper::header::{HeaderValue, LINK};
+use std::sync::{PoisonError, RwLock};
+
+/// The servers that clients are told of.
+pub struct ToldServers(RwLock<IceServers>);
+
+impl ToldServers {
+    /// These, for now.
+    pub fn new(servers: IceServers) -> ToldServers {
+        ToldServers(RwLock::new(servers))
+    }
+
+    /// Others from now on. Credentials that clients have already are good for as long as the TURN servers take them.
+    pub fn set(&self, servers: IceServers) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = servers;
+    }
+
+    /// Adds their headers, with credentials that are made now.
+    pub fn add_to(&self, headers: &mut HeaderMap) {
+        let servers = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        add(headers, &servers, unix_seconds());
+    }
+}
 
 /// Adds a header for each server. One server a line: parsers that split at every comma get along with that.
-pub fn add(headers: &mut HeaderMap, servers: &IceServers, now: u64) {
+fn add(headers: &mut HeaderMap, servers: &IceServers, now: u64) {
     if servers.urls.is_empty() {
         return;
     }

@@ -21,7 +21,7 @@ mod source;
 pub mod tls;
 mod waiting_offers;
 
-use crate::auth::Access;
+use crate::auth::{Access, open};
 use crate::config::Config;
 use crate::media::Media;
 use crate::metrics::Metrics;
@@ -35,6 +35,7 @@ use hyper::header::{
     RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{HeaderMap, Method, Request, StatusCode};
+pub use ice_servers::ToldServers;
 use problem::Problem;
 use router::{NoRoute, Route};
 use sfu::core::plan::Role;
@@ -54,6 +55,8 @@ pub struct App {
     pub access: Access,
     /// The media process and the registry of its sessions.
     pub media: Media,
+    /// Told to clients.
+    pub ice_servers: ToldServers,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Offers of ours that wait for their answers.
@@ -104,6 +107,7 @@ pub enum Audience {
 pub async fn handle(app: &App, peer: Peer, audience: Audience, request: Request<Incoming>) -> Response {
     let is_head = request.method() == Method::HEAD;
     let (label, mut response) = match Route::find(request.uri().path()) {
+        _ if !open::names_its_host(&request) => ("other", no_host().into_response()),
         Ok(route) => (route.label(), dispatch(app, peer, audience, route, request).await),
         Err(NoRoute::Unknown) => ("other", Problem::not_found(NoRoute::Unknown.to_string()).into_response()),
         Err(NoRoute::Name(error)) => ("other", Problem::from(error).into_response()),
@@ -111,6 +115,11 @@ pub async fn handle(app: &App, peer: Peer, audience: Audience, request: Request<
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     app.metrics.http_request(label, response.status().as_u16());
     if is_head { without_body(response) } else { response }
+}
+
+fn no_host() -> Problem {
+    let detail = "An HTTP/1.1 request has one Host header, which names the server (RFC 9112 §3.2).";
+    Problem::new(StatusCode::BAD_REQUEST, detail)
 }
 
 /// The answer to a HEAD tells the length of the body and has none (RFC 9110 §9.3.2). hyper sees to that in HTTP/1 only.

@@ -2,7 +2,6 @@
 
 use super::counter_offer;
 use super::events;
-use super::ice_servers;
 use super::limits::read_text;
 use super::problem::Problem;
 use super::{App, Peer, Response, empty};
@@ -50,13 +49,15 @@ pub async fn endpoint(
     let name = name?;
     match *request.method() {
         Method::POST => post(app, peer, role, name, request).await,
-        // HEAD must have the headers of GET (WHEP, "WHEP Endpoint URL Discoverability").
-        Method::GET => {
-            Ok(with_header(empty(StatusCode::NO_CONTENT), CONTENT_TYPE, HeaderValue::from_static(SDP)))
-        }
-        Method::HEAD => Ok(with_header(empty(StatusCode::OK), CONTENT_TYPE, HeaderValue::from_static(SDP))),
+        // WHEP wants 200 for a HEAD ("WHEP Endpoint URL Discoverability"), and the headers of GET.
+        Method::HEAD if role == Role::Viewer => Ok(discovered(StatusCode::OK)),
+        Method::GET | Method::HEAD => Ok(discovered(StatusCode::NO_CONTENT)),
         ref other => Err(Problem::method(other, METHODS)),
     }
+}
+
+fn discovered(status: StatusCode) -> Response {
+    with_header(empty(status), CONTENT_TYPE, HeaderValue::from_static(SDP))
 }
 
 /// The answer to any OPTIONS. Preflights carry no Authorization, so nobody is asked for one.
@@ -72,7 +73,7 @@ fn options_of_endpoint(app: &App, peer: Peer, request: Request<Incoming>) -> Res
     let (head, _) = request.into_parts();
     let is_preflight = head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     if !is_preflight && app.access.media(&head, peer.remote.ip()).is_ok() {
-        ice_servers::add(response.headers_mut(), &app.config.ice_servers, unix_seconds());
+        app.ice_servers.add_to(response.headers_mut());
     }
     response
 }
@@ -192,7 +193,7 @@ fn created(
     }
     headers.insert(LOCATION, value(session)?);
     headers.insert(ETAG, value(admission.blob.etag())?);
-    ice_servers::add(headers, &app.config.ice_servers, unix_seconds());
+    app.ice_servers.add_to(headers);
     Ok(response)
 }
 
