@@ -81,3 +81,24 @@ test('Firefox without H.264 reads why in words', async (t) => {
   await says(page, /H264/);
   await source.close();
 });
+
+// Makes a page's offers hold a data channel beside the media, as those of MediaMTX's player do.
+const WITH_DATA_CHANNEL = `
+  const native = RTCPeerConnection.prototype.createOffer;
+  RTCPeerConnection.prototype.createOffer = function (...options) {
+    this.createDataChannel('');
+    return native.apply(this, options);
+  };`;
+
+for (const [name, launch] of Object.entries({ Chromium: chromium, Firefox: firefox })) {
+  test(`${name} plays though its offer holds a data channel, which nothing here has`, async () => {
+    const source = await publish(studio, server, `channel-${name}`);
+    const browser = await launch();
+    const page = await watch(browser, server, `channel-${name}`, { before: WITH_DATA_CHANNEL });
+    await testPicturePlays(page, 20_000);
+    await assertTestPicture(page);
+    await assertTone(page, TONE_HZ);
+    await browser.close();
+    await source.close();
+  });
+}

@@ -63,13 +63,15 @@ pub(super) fn write(offer: &Offer, sections: &[MediaSection], writer: Writer<'_>
     let Writer { role, setup, local } = writer;
     let mut answer = Answer { text: String::with_capacity(8192), role, setup, local };
     answer.session(offer);
-    let tag = offer.bundle.first();
+    let tag = offer.accepted_bundle().first().copied();
     for (index, (offered, accepted)) in offer.sections.iter().zip(sections).enumerate() {
+        answer.data_channel(offer, index);
         answer.section(offered, accepted);
-        if index == 0 || (tag.is_some() && offered.mid.as_ref() == tag) {
+        if index == 0 || (tag.is_some() && offered.mid.as_deref() == tag) {
             answer.candidates();
         }
     }
+    answer.data_channel(offer, sections.len());
     answer.text
 }
 
@@ -99,11 +101,24 @@ impl Answer<'_> {
         line!(self, "s=-");
         line!(self, "t=0 0");
         ICE_SESSION_LINES.iter().for_each(|text| line!(self, "{text}"));
-        if !offer.bundle.is_empty() {
-            line!(self, "a=group:BUNDLE {}", offer.bundle.join(" "));
+        let bundle = offer.accepted_bundle();
+        if !bundle.is_empty() {
+            line!(self, "a=group:BUNDLE {}", bundle.join(" "));
         }
         if offer.session.extmap_allow_mixed {
             line!(self, "a=extmap-allow-mixed");
+        }
+    }
+
+    /// Declines the data channel that stands after so many sections with media.
+    fn data_channel(&mut self, offer: &Offer, after: usize) {
+        let Some(declined) = offer.data_channel.as_ref().filter(|offered| offered.after == after) else {
+            return;
+        };
+        line!(self, "{}", declined.media_line());
+        line!(self, "c=IN IP4 0.0.0.0");
+        if let Some(mid) = &declined.mid {
+            line!(self, "a=mid:{mid}");
         }
     }
 
@@ -250,6 +265,6 @@ fn suffix(offered: &Section, id: u8, extension: Extension) -> &'static str {
 }
 
 /// Only characters of a token, so that no caller's text can end a line or start an attribute.
-fn token(text: &str) -> String {
+pub(super) fn token(text: &str) -> String {
     text.chars().map(|c| if is_token_char(c) { c } else { '_' }).collect()
 }

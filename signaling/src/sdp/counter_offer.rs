@@ -105,7 +105,7 @@ impl CounterOffer {
         if answer.bundles > 1 {
             return Err(OfferError::SeveralBundles.into());
         }
-        if answer.sections.len() != self.sections.len() {
+        if answer.sections.len() != self.sections.len() || answer.data_channel.is_some() {
             return Err(AnswerError::Sections);
         }
         let mut accepted = answer.clone();

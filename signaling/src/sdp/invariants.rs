@@ -97,7 +97,10 @@ fn check_answer(offer: &Offer, plan: &SessionPlan, text: &str) {
     let read = Offer::parse(text);
     assert!(read.is_ok(), "{read:?}");
     let Ok(read) = read else { return };
-    assert!(read.ice_lite && read.bundle == offer.bundle);
+    assert!(read.ice_lite && read.bundle == offer.accepted_bundle());
+    let place =
+        |offer: &Offer| offer.data_channel.as_ref().map(|channel| (channel.after, channel.mid.clone()));
+    assert_eq!(place(&read), place(offer), "what is declined keeps its place");
     assert_eq!(read.sections.len(), offer.sections.len());
     assert_eq!(read.sections.len(), plan.sections.len());
     for ((answered, offered), planned) in read.sections.iter().zip(&offer.sections).zip(&plan.sections) {

@@ -9,6 +9,7 @@ mod attributes;
 mod candidate;
 mod certificate;
 mod counter_offer;
+mod data_channel;
 mod error;
 mod fmtp;
 #[cfg(any(test, fuzzing))]

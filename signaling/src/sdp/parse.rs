@@ -5,6 +5,7 @@
 
 use super::attributes::{Attribute, Direction, Extmap, Setup, SsrcGroup, payload_type};
 use super::certificate;
+use super::data_channel::DataChannel;
 use super::error::OfferError;
 use super::fmtp::{Encoding, Parameters};
 use sfu::core::codec::{Codec, MediaKind};
@@ -49,6 +50,8 @@ pub struct Offer {
     pub(super) session: Level,
     /// In the order of their m= lines, never empty.
     pub(super) sections: Vec<Section>,
+    /// The m-section without media among them.
+    pub(super) data_channel: Option<DataChannel>,
     candidates: usize,
     /// The kind of certificate that its client is known to have.
     pub(super) certificate: PeerCertificate,
@@ -142,6 +145,7 @@ impl Offer {
             ice_lite: false,
             session: Level::default(),
             sections: Vec::new(),
+            data_channel: None,
             candidates: 0,
             certificate: PeerCertificate::Any,
         }
@@ -151,18 +155,29 @@ impl Offer {
         let malformed = |expected| OfferError::Malformed { line, expected };
         match text.split_once('=') {
             Some(("a", attribute)) => self.attribute(Attribute::parse(attribute).map_err(malformed)?),
-            Some(("m", media)) => {
-                within(self.sections.len() + 1, SECTIONS_MAX, "m= sections")?;
-                self.sections.push(Section::parse(line, media)?);
-                Ok(())
-            }
+            Some(("m", media)) => self.media(line, media),
             Some((kind, _)) if kind.len() == 1 => Ok(()),
             None if text.trim().is_empty() => Ok(()),
             _ => Err(malformed("<letter>=<value>")),
         }
     }
 
+    fn media(&mut self, line: usize, text: &str) -> Result<(), OfferError> {
+        within(self.sections.len() + 1, SECTIONS_MAX, "m= sections")?;
+        let data_channel = DataChannel::parse(line, self.sections.len(), text);
+        if self.data_channel.is_none() && data_channel.is_some() {
+            self.data_channel = data_channel;
+        } else {
+            self.sections.push(Section::parse(line, text)?);
+        }
+        Ok(())
+    }
+
     fn attribute(&mut self, attribute: Attribute<'_>) -> Result<(), OfferError> {
+        if let Some(open) = self.data_channel.as_mut().filter(|last| last.after == self.sections.len()) {
+            open.attribute(attribute);
+            return Ok(());
+        }
         match attribute {
             Attribute::Ignored => Ok(()),
             Attribute::Candidate => {
@@ -195,10 +210,16 @@ impl Offer {
         }
     }
 
+    /// The mids of the first BUNDLE group that stand for media; a declined section leaves it (RFC 9143 §7.3.3).
+    pub(super) fn accepted_bundle(&self) -> Vec<&str> {
+        let declined = self.data_channel.as_ref().and_then(|data_channel| data_channel.mid.as_deref());
+        self.bundle.iter().map(String::as_str).filter(|mid| Some(*mid) != declined).collect()
+    }
+
     /// The m-section whose transport the whole BUNDLE group uses: the group's first (RFC 9143 §7.2).
     pub(super) fn tagged(&self) -> Option<&Section> {
-        let tag = self.bundle.first();
-        let tagged = self.sections.iter().find(|section| tag.is_some() && section.mid.as_ref() == tag);
+        let tag = self.accepted_bundle().first().copied();
+        let tagged = self.sections.iter().find(|section| tag.is_some() && section.mid.as_deref() == tag);
         tagged.or_else(|| self.sections.first())
     }
 }

@@ -2,14 +2,16 @@
 //!
 //! All or nothing: an m-section that cannot be accepted refuses the whole offer (RFC 9725 §4.4.3).
 
+use super::answer::token;
 use super::attributes::{Direction, Setup, SsrcGroup};
+use super::data_channel::DataChannel;
 use super::error::OfferError;
 use super::fmtp::Encoding;
 use super::parse::{Format, Level, Offer, Section};
 use sfu::core::codec::MediaKind;
 use sfu::core::plan::{
-    DtlsRole, EXTENSION_ID_MAX, Epoch, Extension, Feedback, MediaSection, Payload, PayloadType,
-    RemoteTransport, Role, SessionPlan, Ssrc, SsrcPair, StreamId,
+    DtlsRole, EXTENSION_ID_MAX, Epoch, Extension, Feedback, MID_BYTES_MAX, MediaSection, Payload,
+    PayloadType, PlanError, RemoteTransport, Role, SessionPlan, Ssrc, SsrcPair, StreamId,
 };
 
 /// Turns an offer into the plan of a session: WHIP for a publisher, WHEP for a viewer. The plan is valid, its blob
@@ -23,6 +25,9 @@ pub fn plan(
     epoch: Epoch,
     new_ssrc: &mut dyn FnMut() -> u32,
 ) -> Result<SessionPlan, OfferError> {
+    if let Some(data_channel) = &offer.data_channel {
+        check_data_channel(data_channel, offer, role)?;
+    }
     check_session(offer, role)?;
     let mut ssrcs = FreshSsrcs::new(new_ssrc);
     let sections = offer.sections.iter().map(|offered| section(offered, &offer.session, role, &mut ssrcs));
@@ -40,15 +45,33 @@ pub fn plan(
     Ok(plan)
 }
 
+/// A viewer's can be declined if its name comes back in the answer as it is, and is no other section's.
+fn check_data_channel(data_channel: &DataChannel, offer: &Offer, role: Role) -> Result<(), OfferError> {
+    if role == Role::Publisher {
+        return Err(OfferError::UnsupportedMedia { line: data_channel.line });
+    }
+    let mid = data_channel.mid.as_ref().ok_or(OfferError::BundleMismatch)?;
+    if mid.len() > MID_BYTES_MAX || token(mid) != *mid {
+        return Err(PlanError::BadMid.into());
+    }
+    if offer.sections.iter().any(|section| section.mid.as_ref() == Some(mid)) {
+        return Err(PlanError::DuplicateMid.into());
+    }
+    Ok(())
+}
+
 fn check_session(offer: &Offer, role: Role) -> Result<(), OfferError> {
     if offer.ice_lite {
         return Err(OfferError::IceLite);
     }
-    let grouped = |section: &Section| section.mid.as_ref().is_some_and(|mid| offer.bundle.contains(mid));
+    let mids = offer.sections.iter().map(|section| &section.mid);
+    let mut mids = mids.chain(offer.data_channel.iter().map(|data_channel| &data_channel.mid));
+    let count = offer.sections.len() + usize::from(offer.data_channel.is_some());
+    let grouped = |mid: &Option<String>| mid.as_ref().is_some_and(|mid| offer.bundle.contains(mid));
     match offer.bundles {
-        0 if offer.sections.len() > 1 => return Err(OfferError::NoBundle),
+        0 if count > 1 => return Err(OfferError::NoBundle),
         0 => {}
-        1 if offer.bundle.len() == offer.sections.len() && offer.sections.iter().all(grouped) => {}
+        1 if offer.bundle.len() == count && mids.all(grouped) => {}
         1 => return Err(OfferError::BundleMismatch),
         _ => return Err(OfferError::SeveralBundles),
     }

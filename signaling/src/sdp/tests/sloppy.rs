@@ -333,3 +333,37 @@ fn texts_of_the_caller_cannot_break_a_line() {
     assert_eq!(lines_with(&answer, "a=msid:"), ["a_b__a_x audio", "a_b__a_x video"]);
     assert_eq!(lines_with(&answer, "a=ssrc:1001 cname:"), ["__"]);
 }
+
+/// What MediaMTX's player offers beside its media (its `reader.js`, since 2026).
+const DATA_CHANNEL: &str = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=ice-ufrag:ABCD\r\n\
+    a=ice-pwd:0123456789abcdefABCDEF+/\r\na=setup:actpass\r\na=mid:2\r\na=sctp-port:5000\r\na=max-message-size:262144\r\n";
+const DECLINED: &str = "m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:2\r\n";
+
+fn with_data_channel(before: &str) -> String {
+    let media = offer_named("chromium-156-whep").replace("a=group:BUNDLE 0 1", "a=group:BUNDLE 0 1 2");
+    media.replacen(before, &format!("{DATA_CHANNEL}{before}"), 1)
+}
+
+#[test]
+fn a_player_that_offers_a_data_channel_too_gets_its_media_and_the_channel_declined() {
+    let media = offer_named("chromium-156-whep");
+    let alone = answer_to(&media, Role::Viewer).unwrap();
+    let first = answer_to(&with_data_channel("m="), Role::Viewer).unwrap();
+    assert_eq!(first, alone.replacen("m=", &format!("{DECLINED}m="), 1), "before all others");
+    let between = answer_to(&with_data_channel("m=video"), Role::Viewer).unwrap();
+    assert_eq!(between, alone.replace("m=video", &format!("{DECLINED}m=video")));
+    let offer = media.replace("a=group:BUNDLE 0 1", "a=group:BUNDLE 2 0 1") + DATA_CHANNEL;
+    assert_eq!(answer_to(&offer, Role::Viewer).unwrap(), alone + DECLINED, "even where it leads the group");
+}
+
+#[test]
+fn of_a_data_channel_no_name_that_would_break_the_answer_comes_back() {
+    let text = with_data_channel("m=video");
+    for mid in ["", "a=mid:", "a=mid:0", "a=mid:two words", "a=mid:12345678901234567", "a=mid:\u{e4}"] {
+        let error =
+            plan_for(&text.replace("a=mid:2", mid).replace("0 1 2", "0 1"), Role::Viewer).unwrap_err();
+        assert_eq!(error.status(), 422, "{mid}");
+    }
+    let twice = with_data_channel("m=video") + DATA_CHANNEL;
+    assert_eq!(plan_for(&twice, Role::Viewer).unwrap_err().status(), 422);
+}
