@@ -40,3 +40,4 @@ pub mod stun;
 pub mod subscribers;
 pub mod track;
 pub mod viewer;
+pub mod vp8;
