@@ -119,7 +119,9 @@ impl Egress<'_> {
         if out.rtx().is_some() {
             buffer.extend_from_slice(&(out.sequence as u16).to_be_bytes());
         }
+        let payload = buffer.len();
         buffer.extend_from_slice(&packet.payload);
+        out.pictures.apply(&mut buffer[payload..]);
         let padding = pad_to.saturating_sub(buffer.len() - start + self.sealer.tag_bytes());
         if padding > 0 {
             buffer[start] |= PADDING;

@@ -41,3 +41,4 @@ pub mod stun;
 pub mod subscribers;
 pub mod track;
 pub mod viewer;
+pub mod vp8;

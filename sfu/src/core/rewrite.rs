@@ -7,6 +7,7 @@ use super::codec::Codec;
 use super::layers::LayerIndex;
 use super::packet::PacketHeader;
 use super::plan::{Epoch, Ssrc};
+use super::vp8::{PictureNumbers, PictureShift};
 use std::time::Instant;
 
 /// Where a packet comes from: a publisher's session, the SSRC in it, the codec and the layer. A decoder cannot go from one source to another
@@ -35,6 +36,8 @@ pub struct RtpRewriter {
     next_sequence: u64,
     /// The newest timestamp sent.
     last: Option<u32>,
+    /// The newest picture numbers sent.
+    last_pictures: PictureNumbers,
 }
 
 /// How the numbers of one source become those of the viewer.
@@ -48,6 +51,7 @@ struct Mapping {
     timestamp_offset: u32,
     /// The source's packet before which time runs faster: its sequence number and timestamp.
     live_from: (u64, u32),
+    pictures: PictureShift,
 }
 
 impl Mapping {
@@ -78,7 +82,13 @@ impl RtpRewriter {
     /// `first` is the first sequence number to send. Below 2^15, because receivers do not search a roll-over
     /// counter of ±1 for the first packet (RFC 3711 appendix A).
     pub fn new(first: u16) -> RtpRewriter {
-        RtpRewriter { mapping: None, before: None, next_sequence: u64::from(first & 0x7fff), last: None }
+        RtpRewriter {
+            mapping: None,
+            before: None,
+            next_sequence: u64::from(first & 0x7fff),
+            last: None,
+            last_pictures: PictureNumbers::default(),
+        }
     }
 
     /// The source that is followed.
@@ -96,6 +106,7 @@ impl RtpRewriter {
             first_sequence: first.sequence,
             timestamp_offset: 0,
             live_from: (newest.sequence, newest.timestamp),
+            pictures: PictureShift::default(),
         };
         if let Some(last) = self.last {
             let (timestamp, captured) = shown.unwrap_or((last, newest.captured));
@@ -110,6 +121,29 @@ impl RtpRewriter {
         }
         if let Some(before) = self.mapping.replace(mapping) {
             self.before = Some(Box::new(before));
+        }
+    }
+
+    /// The picture numbers go on as well, from `first`, those of the first packet of the source that is followed now.
+    pub fn join_pictures(&mut self, first: PictureNumbers) {
+        let Some(mapping) = &mut self.mapping else { return };
+        mapping.pictures = match &self.before {
+            // Of the same source, only later: its numbers have gone on by themselves.
+            Some(before) if before.source == mapping.source => before.pictures,
+            _ => first.shift_behind(self.last_pictures),
+        };
+    }
+
+    /// What is added to the picture numbers of packets of `source`.
+    pub fn picture_shift(&self, source: Source) -> PictureShift {
+        let mapping = self.mappings().find(|mapping| mapping.source == source);
+        mapping.map_or_else(PictureShift::default, |mapping| mapping.pictures)
+    }
+
+    /// The packet that was sent under this sequence number has these picture numbers at its source.
+    pub fn note_pictures(&mut self, sent: u64, pictures: PictureNumbers) {
+        if let Some(mapping) = self.mapping.as_ref().filter(|_| sent + 1 == self.next_sequence) {
+            self.last_pictures = pictures.shifted(mapping.pictures).or(self.last_pictures);
         }
     }
 

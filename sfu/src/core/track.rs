@@ -8,6 +8,7 @@ use super::packet::{MediaPacket, PacketHeader};
 use super::plan::{MediaSection, Payload, PayloadType, SessionPlan, Ssrc};
 use super::rewrite::{RtpRewriter, Source};
 use super::store::Stores;
+use super::vp8::{PictureNumbers, PictureShift};
 use std::time::Instant;
 
 /// The original sequence number in front of a retransmitted payload (RFC 4588 §4).
@@ -62,6 +63,8 @@ pub struct Outgoing {
     pub sequence: u64,
     /// As sent.
     pub timestamp: u32,
+    /// What its picture numbers are shifted by.
+    pub pictures: PictureShift,
     /// Why it is sent.
     pub occasion: Occasion,
 }
@@ -161,9 +164,15 @@ impl Track {
         let Some((keyframe, newest)) = self.following.find_start(now, self.source(), stores) else {
             return false;
         };
-        self.rewriter.switch(&keyframe.header, &newest.header, self.shown());
+        self.switch(keyframe, &newest.header);
         self.note_newest(&newest.header);
         true
+    }
+
+    /// Follows the source of `first` from this packet on.
+    fn switch(&mut self, first: &MediaPacket, newest: &PacketHeader) {
+        self.rewriter.switch(&first.header, newest, self.shown());
+        self.rewriter.join_pictures(PictureNumbers::of(first));
     }
 
     /// Notes what the RTP clock shows, for sender reports; what is sent to catch up says nothing about it.
@@ -195,13 +204,16 @@ impl Track {
             return Numbered::CodecMismatch;
         };
         if self.rewriter.source() != Some(header.source) {
-            self.rewriter.switch(header, header, self.shown());
+            self.switch(packet, header);
         }
         let Some((sequence, timestamp)) = self.rewriter.rewrite(header.sequence, header.timestamp) else {
             return Numbered::TooOld;
         };
+        let pictures = self.rewriter.picture_shift(header.source);
+        self.rewriter.note_pictures(sequence, PictureNumbers::of(packet));
         let bytes = self.header.bytes(&header.extensions) + packet.payload.len();
-        Numbered::Out(Outgoing { packet: index, pt, bytes, sequence, timestamp, occasion: Occasion::First })
+        let occasion = Occasion::First;
+        Numbered::Out(Outgoing { packet: index, pt, bytes, sequence, timestamp, pictures, occasion })
     }
 
     fn payload_for(&mut self, codec: Codec) -> Option<Payload> {
@@ -280,6 +292,7 @@ impl Track {
             }
             _ => return None,
         };
-        Some(Outgoing { packet: index, pt: payload.pt, bytes, sequence, timestamp, occasion })
+        let pictures = self.rewriter.picture_shift(header.source);
+        Some(Outgoing { packet: index, pt: payload.pt, bytes, sequence, timestamp, pictures, occasion })
     }
 }
