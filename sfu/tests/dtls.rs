@@ -14,6 +14,8 @@ use plans::plan_h264;
 use sfu::control::protocol::EndReason;
 use sfu::core::dtls::any::AnyDtls;
 use sfu::core::plan::{DtlsRole, Epoch, PeerCertificate, Role, SessionPlan};
+use std::io::Read;
+use std::sync::Mutex;
 use std::time::Duration;
 use str0m::config::{CryptoProvider, DtlsCert};
 use world::{ClientIndex, Credentials, World};
@@ -56,6 +58,16 @@ fn plan(role: Role, certificate: PeerCertificate, dtls_role: DtlsRole) -> Sessio
 
 fn any_viewer() -> SessionPlan {
     plan(Role::Viewer, PeerCertificate::Any, DtlsRole::Passive)
+}
+
+/// What is logged meanwhile; it must fit a pipe.
+fn logged(act: impl FnOnce()) -> String {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(Mutex::new(writer)).finish();
+    tracing::subscriber::with_default(subscriber, act);
+    let mut log = String::new();
+    reader.read_to_string(&mut log).unwrap();
+    log
 }
 
 /// Lets virtual and real time pass: OpenSSL's retransmission timer follows the system's clock.
@@ -125,9 +137,10 @@ fn a_certificate_that_is_not_the_one_of_the_offer_is_refused() {
     for ours in [DtlsRole::Passive, DtlsRole::Active] {
         let plan = plan(Role::Viewer, PeerCertificate::Any, ours);
         let client = world.join_with(0, plan, Some(impostor.clone()));
-        world.run(Duration::from_secs(1));
+        let log = logged(|| world.run(Duration::from_secs(1)));
         assert_eq!(world.end_of(client), Some(EndReason::DtlsFailed));
         assert!(!world.is_connected(client));
+        assert!(log.contains("certificate is not the one of its offer"), "the operator can read why: {log}");
     }
     assert_eq!(world.snapshot(0).viewers, 0);
 }

@@ -135,10 +135,10 @@ fn list(items: impl Iterator<Item = impl ToString>) -> String {
 /// Who may come in, and how.
 pub fn access(config: &Config) -> String {
     match config.open {
-        OpenMode::ThisHost => {
-            "open to this host only, because every listener is loopback. Others need --http 0.0.0.0:8080"
-                .to_owned()
-        }
+        OpenMode::ThisHost => format!(
+            "open to this host only, because every listener is loopback. Others need --http 0.0.0.0:{}",
+            config.http.port()
+        ),
         OpenMode::Everyone => "open: anyone may publish to and watch any name (--open)".to_owned(),
         OpenMode::Off => format!("`Authorization: Bearer <API token>`; the token: {}", token_place(config)),
     }
@@ -187,6 +187,13 @@ mod tests {
         assert!(screen.contains("Workers   2 on cores 0, 1\n"), "{screen}");
         assert!(screen.contains("-f whip http://127.0.0.1:8080/demo/whip\n"), "{screen}");
         assert!(!screen.contains('\x1b'));
+    }
+
+    #[test]
+    fn who_wants_to_let_others_in_is_told_how_with_the_port_that_was_chosen() {
+        assert!(screen(&[]).contains("Others need --http 0.0.0.0:8080"));
+        let screen = screen(&["--http", "127.0.0.1:9000"]);
+        assert!(screen.contains("Others need --http 0.0.0.0:9000"), "{screen}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use super::codec::{Codec, MediaKind};
 use super::demux::DatagramKind;
+use super::dtls::HandshakeError;
 use super::identity::Identity;
 use super::plan::{DtlsRole, Extension, MediaSection, Payload, Role, SessionPlan};
 use super::stun::{self, TransactionId};
@@ -154,6 +155,10 @@ impl Peer {
                     return Ok(());
                 }
                 Err(error) => {
+                    // Of descriptions str0m knows the fingerprint alone.
+                    if matches!(error, RtcError::RemoteSdp(_)) {
+                        HandshakeError::OtherCertificate.leave();
+                    }
                     // The old deadline may have passed, and would then come again at once and for ever.
                     self.deadline = now + ERROR_PAUSE;
                     return Err(error);

@@ -43,6 +43,7 @@ pub fn open_listeners(addresses: &[IpAddr], port: u16) -> Result<Vec<TcpListener
             let addr = SocketAddr::new(ip, port);
             listen(addr, deadline).map_err(|source| match source.raw_os_error() {
                 Some(libc::EADDRINUSE) => StartError::TcpPortTaken { addr },
+                Some(libc::EADDRNOTAVAIL) => StartError::AddressNotHere { addr },
                 _ => StartError::TcpListener { addr, source },
             })
         })
@@ -230,6 +231,16 @@ mod tests {
         assert!(matches!(of(libc::EPERM), StartError::Permission { .. }));
         assert!(matches!(of(libc::EMFILE), StartError::FileDescriptors { .. }));
         assert!(matches!(of(libc::EAFNOSUPPORT), StartError::Socket { .. }));
+    }
+
+    #[test]
+    fn an_address_that_is_not_here_is_not_blamed_on_the_tcp_port() {
+        let elsewhere = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 77));
+        let opened = open_listeners(&[elsewhere], 0);
+        assert!(
+            matches!(opened, Err(StartError::AddressNotHere { addr }) if addr.ip() == elsewhere),
+            "{opened:?}"
+        );
     }
 
     #[test]

@@ -7,6 +7,8 @@ pub enum Kind {
     Flag,
     /// Anything.
     Text,
+    /// What is logged, as `tracing_subscriber::EnvFilter` reads it.
+    Filter,
     /// Anything, kept out of child processes and logs.
     Secret,
     /// A file or folder.
@@ -38,7 +40,7 @@ impl Kind {
     pub fn placeholder(self) -> &'static str {
         match self {
             Kind::Flag => "true|false",
-            Kind::Text => "TEXT",
+            Kind::Text | Kind::Filter => "TEXT",
             Kind::Secret => "TOKEN",
             Kind::Path => "PATH",
             Kind::Url | Kind::IceServer => "URL",
@@ -57,6 +59,9 @@ impl Kind {
         match self {
             Kind::Flag => "true or false",
             Kind::Text | Kind::Secret | Kind::Path => "a text of at least one character",
+            Kind::Filter => {
+                "a filter such as info or uringcast=debug,info; levels are error, warn, info, debug and trace"
+            }
             Kind::Url => "a URL such as https://live.example.com, without query",
             Kind::IceServer => {
                 "a URL such as stun:stun.example.com:3478 or turn:turn.example.com:3478?transport=udp"
@@ -216,7 +221,7 @@ pub const KEYS: &[Key] = &[
         "HTTP connections at once; above, the oldest one without a request in progress is closed",
     ),
     key("http-timeout", Kind::Seconds, "10", "time in which a client must have sent its request"),
-    key("log", Kind::Text, "info", "what is logged to stderr, such as debug or uringcast=debug,info")
+    key("log", Kind::Filter, "info", "what is logged to stderr, such as debug or uringcast=debug,info")
         .reloadable(),
 ];
 

@@ -61,6 +61,14 @@ fn every_mistake_is_told_at_once() {
 }
 
 #[test]
+fn a_log_filter_that_cannot_be_read_is_told_what_one_looks_like() {
+    for filter in ["uringcast=loud", "info,sfu=9"] {
+        let errors = errors(&["--log", filter]);
+        assert!(errors[0].contains("is not a filter such as info or uringcast=debug,info"), "{errors:?}");
+    }
+}
+
+#[test]
 fn an_unknown_key_in_the_file_names_the_one_that_was_meant() {
     let path = file("typo", "udp_port = 8300\nhttp = {}\n");
     let errors = errors(&["--config", &path]);

@@ -39,6 +39,12 @@ pub enum HandshakeError {
     /// The certificate does not fit into what str0m reads.
     #[error("the client's certificate has {0} bytes, and 2000 is the most; shorten its names or its key")]
     CertificateSize(usize),
+    /// It is not who its offer says.
+    #[error(
+        "the client's certificate is not the one of its offer; its offer must name the SHA-256 of the certificate that it \
+         uses, in a=fingerprint"
+    )]
+    OtherCertificate,
     /// What dimpl says.
     #[error("{0}")]
     Ecdsa(DtlsImplError),
@@ -63,7 +69,8 @@ impl HandshakeError {
         LEFT.take()
     }
 
-    fn leave(self) {
+    /// Leaves it for [`HandshakeError::take`].
+    pub fn leave(self) {
         LEFT.with_borrow_mut(|left| *left = Some(self));
     }
 }
