@@ -5,6 +5,7 @@
 //! of the truth: [`Registry::rebuild`] takes it over whole.
 
 mod blob;
+mod census;
 mod events;
 mod ice;
 mod layers;
@@ -16,6 +17,7 @@ mod stream;
 mod tests;
 
 pub use blob::{Blob, UrlId};
+pub use census::{Counts, LiveStream};
 pub use events::{EventKind, EventSet, EventsId, Listening, Scene, SubscribeError};
 pub use ice::{IceGeneration, IceSession, Restart, RestartRefusal};
 pub use layers::SelectError;
@@ -131,32 +133,6 @@ pub struct Deleted {
     pub role: Role,
     /// What media must end; nothing if it ended by itself a moment ago.
     pub session: Option<SessionId>,
-}
-
-/// A row of the list of streams.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LiveStream {
-    /// Its name.
-    pub name: StreamName,
-    /// What arrives.
-    pub codecs: Vec<Codec>,
-    /// Those who watch: viewers whose transport is up.
-    pub viewers: usize,
-    /// Since when, in Unix seconds.
-    pub since: u64,
-}
-
-/// Sessions by role, and live streams.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Publisher sessions.
-    pub publishers: usize,
-    /// Viewer sessions.
-    pub viewers: usize,
-    /// Those of them whose transport is up.
-    pub watching: usize,
-    /// Streams that somebody publishes now.
-    pub streams: usize,
 }
 
 /// Every stream and session.
@@ -459,38 +435,6 @@ impl Registry {
     /// A worker does not run; it gets nothing until it reports again.
     pub fn worker_down(&mut self, worker: WorkerIndex) {
         self.worker(worker, |worker| worker.down = true);
-    }
-
-    /// The live streams by name.
-    pub fn live_streams(&self, now: u64) -> Vec<LiveStream> {
-        let mut rows: Vec<LiveStream> = self
-            .streams
-            .iter()
-            .filter_map(|(name, stream)| {
-                let publisher = stream.live(now)?;
-                let codecs = publisher.arriving.clone();
-                Some(LiveStream {
-                    name: name.clone(),
-                    codecs,
-                    viewers: stream.watching,
-                    since: publisher.created,
-                })
-            })
-            .collect();
-        rows.sort_by(|a, b| a.name.cmp(&b.name));
-        rows
-    }
-
-    /// For the gauges.
-    pub fn counts(&self, now: u64) -> Counts {
-        let mut counts = Counts::default();
-        for stream in self.streams.values() {
-            counts.publishers += stream.publishers.len();
-            counts.viewers += stream.viewers;
-            counts.watching += stream.watching;
-            counts.streams += usize::from(stream.live(now).is_some());
-        }
-        counts
     }
 
     /// How many workers it knows.
