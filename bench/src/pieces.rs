@@ -12,7 +12,7 @@ use sfu::core::identity::Identity;
 use sfu::core::keyframe::starts_keyframe;
 use sfu::core::receive_log::ReceiveLog;
 use sfu::core::rewrite::RtpRewriter;
-use sfu::core::shared_port::Arrival;
+use sfu::core::shared_port::{Holder, Origin};
 use sfu::core::store::PacketStore;
 use sfu::core::stun::Message;
 use sfu::mesh::{Handover, Inbox, MeshPacket};
@@ -86,7 +86,7 @@ fn rewrite() -> impl FnMut() -> bool {
 }
 
 fn cross_mesh() -> impl FnMut() -> bool {
-    let (packet, inbox) = (inputs::packet(), Inbox::new(false));
+    let (packet, inbox) = (inputs::packet(), Inbox::new());
     move || {
         if let Some(copy) = MeshPacket::copy_of(black_box(&packet), false) {
             inbox.packets.force_push(copy);
@@ -96,11 +96,11 @@ fn cross_mesh() -> impl FnMut() -> bool {
 }
 
 fn hand_over() -> impl FnMut() -> bool {
-    let (inbox, from) = (Inbox::new(true), SocketAddr::from(([127, 0, 0, 1], 9)));
-    let arrival = Arrival { path: (0, from), via: Some(WorkerIndex(1)), is_taken: false };
+    let (inbox, from) = (Inbox::behind_shared_port(), SocketAddr::from(([127, 0, 0, 1], 9)));
+    let origin = Origin { path: (0, from), via: Some((WorkerIndex(1), Holder::Receiver)) };
     let rtcp = [0x80; 100];
     move || {
-        if let Some(handover) = Handover::copy_of(black_box(&rtcp), arrival) {
+        if let Some(handover) = Handover::copy_of(black_box(&rtcp), origin) {
             inbox.handovers.force_push(handover);
         }
         black_box(inbox.handovers.pop()).is_some_and(|handover| handover.datagram().len() == rtcp.len())

@@ -14,7 +14,7 @@ pub enum DropReason {
     NotMedia,
     /// The session refused it: bad integrity, bad authentication, malformed.
     Rejected,
-    /// RTP payload larger than a mesh slot.
+    /// RTP payload, or behind a shared port a datagram, that is larger than its place in the mesh.
     Oversize,
     /// Of a simulcast layer that no viewer of the stream takes, or of none that was offered.
     UnselectedLayer,
@@ -222,7 +222,8 @@ pub struct WorkerSnapshot {
     pub keyframe_requests: u64,
     /// Packets that found a full mesh ring.
     pub mesh_dropped_packets: u64,
-    /// Datagrams that came in here behind the shared port and were handed over to the worker of their session.
+    /// Datagrams that came in here behind the shared port and were handed over to the worker that they name or that claimed their
+    /// address.
     pub handed_over: u64,
     /// Trains that the kernel refused whole; their datagrams then left one by one, so nothing was lost.
     pub egress_trains_refused: u64,

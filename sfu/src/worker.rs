@@ -1,7 +1,7 @@
 //! A worker: one core, one loop, everything it needs.
 //!
-//! wait → signals → reap → newcomers → mailbox → mesh in → timers → mesh out → fan out → hand over. Every phase is bounded; what is left over
-//! makes the next wait return at once.
+//! wait → signals → reap → newcomers → mailbox → mesh in → timers → mesh out → fan out → hand over. Every phase is bounded; what
+//! is left over makes the next wait return at once.
 
 use crate::control::protocol::{IceCredentials, RequestId, SessionId, WorkerIndex};
 use crate::core::egress::{TrainLimits, Trains};
@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 
 /// Commands taken per turn: 64 session builds of some 20 µs (`cargo bench -p bench`, "session: build a viewer") are 1.3 ms.
 const COMMANDS_PER_TURN: usize = 64;
-/// Signals taken per turn.
+/// Signals taken per turn: 256 of at most some µs, a viewer's first subscription, which is answered with a group of pictures, apart.
 const SIGNALS_PER_TURN: usize = 256;
 /// Packets taken from other workers per turn: a whole group of pictures, so that viewers start with all of it.
 const PACKETS_PER_TURN: usize = GROUP_PACKETS_MAX;
@@ -142,7 +142,7 @@ impl Worker {
             self.wait()?;
             let now = Instant::now();
             self.loop_meter.woke(now);
-            // Before the datagrams: what the client sends after our answer must find the claim that left before the answer did.
+            // Before the datagrams: what a client sends after our answer is to find the claim that left before the answer did.
             self.signals(now);
             self.reap(now);
             self.newcomers(now);
@@ -264,7 +264,7 @@ impl Worker {
         let inbox = &self.mesh.inboxes[usize::from(self.index.0)];
         for _ in 0..HANDOVERS_PER_TURN {
             let Some(handover) = inbox.handovers.pop() else { break };
-            self.forwarder.handle_arrival(now, handover.arrival, handover.datagram());
+            self.forwarder.handle_from(now, handover.origin, handover.datagram());
         }
         for _ in 0..PACKETS_PER_TURN {
             let Some(packet) = inbox.packets.pop() else { break };
@@ -316,21 +316,28 @@ impl Worker {
             }
         }
         for (worker, handover) in out.handovers.drain(..) {
-            match mesh.inboxes[usize::from(worker.0)].handovers.push(handover) {
-                Ok(()) => {
-                    self.forwarder.meters.counters.handed_over += 1;
-                    wake.insert(worker);
-                }
-                Err(_) => self.forwarder.meters.dropped(DropReason::HandoverFull, 1),
+            if mesh.inboxes[usize::from(worker.0)].hand_over(handover) {
+                self.forwarder.meters.counters.handed_over += 1;
+                wake.insert(worker);
+            } else {
+                self.forwarder.meters.dropped(DropReason::HandoverFull, 1);
             }
         }
-        while let Some((worker, signal)) = out.signals.pop_front() {
-            let pushed = mesh.inboxes[usize::from(worker.0)].signals.push((self.index, signal));
-            if let Err((_, signal)) = pushed {
-                out.signals.push_front((worker, signal));
-                break;
+        let mut full = WorkerSet::default();
+        for _ in 0..out.signals.len() {
+            let Some((worker, signal)) = out.signals.pop_front() else { break };
+            // In order for each worker, whatever becomes of the others'.
+            let unsent = match full.contains(worker) {
+                true => Err((self.index, signal)),
+                false => mesh.inboxes[usize::from(worker.0)].signals.push((self.index, signal)),
+            };
+            match unsent {
+                Ok(()) => wake.insert(worker),
+                Err((_, signal)) => {
+                    full.insert(worker);
+                    out.signals.push_back((worker, signal));
+                }
             }
-            wake.insert(worker);
         }
         wake.iter().for_each(|worker| mesh.wakers[usize::from(worker.0)].wake());
     }

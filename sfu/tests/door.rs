@@ -29,7 +29,7 @@ struct World {
 
 fn world(workers: usize) -> World {
     let wakers = (0..workers).map(|_| Waker::new().unwrap()).collect();
-    let mesh = Arc::new(Mesh { inboxes: (0..workers).map(|_| Inbox::new(false)).collect(), wakers });
+    let mesh = Arc::new(Mesh { inboxes: (0..workers).map(|_| Inbox::new()).collect(), wakers });
     World { door: Door::open(&[V4], 0, Arc::clone(&mesh)).unwrap(), mesh }
 }
 
@@ -191,7 +191,7 @@ fn a_worker_that_does_not_take_its_newcomers_gets_no_more_than_its_lane_holds() 
 
 #[test]
 fn both_families_have_listeners_of_their_own_and_a_closed_door_frees_its_port() {
-    let mesh = Arc::new(Mesh { inboxes: vec![Inbox::new(false)], wakers: vec![Waker::new().unwrap()] });
+    let mesh = Arc::new(Mesh { inboxes: vec![Inbox::new()], wakers: vec![Waker::new().unwrap()] });
     let open = |port| Door::open(&[V4, Ipv6Addr::LOCALHOST.into()], port, Arc::clone(&mesh));
     let port = Door::open(&[V4], 0, Arc::clone(&mesh)).unwrap().addresses[0].port();
     let door = open(port).unwrap();

@@ -43,7 +43,7 @@ impl Stage {
         let identity = Identity::generate().unwrap();
         let sockets = open_sockets(&[HOST], 0).unwrap();
         let server = sockets[0].local_addr().unwrap();
-        let mesh = Arc::new(Mesh { inboxes: vec![Inbox::new(false)], wakers: vec![Waker::new().unwrap()] });
+        let mesh = Arc::new(Mesh { inboxes: vec![Inbox::new()], wakers: vec![Waker::new().unwrap()] });
         let mailbox = Arc::new(SegQueue::new());
         let (to_control, events) = mpsc::channel(64);
         let fails = Arc::new(AtomicBool::new(false));

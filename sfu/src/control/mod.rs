@@ -97,7 +97,9 @@ impl Control {
     ) -> Result<Control, StartError> {
         let count = config.cores.len();
         let wakers = (0..count).map(|_| Waker::new()).collect::<Result<_, _>>()?;
-        let inboxes = (0..count).map(|_| Inbox::new(config.udp_mux)).collect();
+        let inboxes = (0..count)
+            .map(|_| if config.udp_mux { Inbox::behind_shared_port() } else { Inbox::new() })
+            .collect();
         let mesh = Arc::new(Mesh { inboxes, wakers });
         let door =
             config.tcp_port.map(|port| Door::open(&config.bind, port, Arc::clone(&mesh))).transpose()?;

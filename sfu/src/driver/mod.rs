@@ -276,7 +276,7 @@ impl Driver {
     /// Datagrams that the kernel dropped because a socket's receive buffer was full. One system call a socket: to be asked once
     /// a second, not once a turn.
     pub fn dropped_by_kernel(&self) -> u64 {
-        dropped_by_kernel(&self.sockets) - self.dropped_before
+        dropped_by_kernel(&self.sockets).saturating_sub(self.dropped_before)
     }
 
     /// The sockets, in the order of their [`SocketIndex`].

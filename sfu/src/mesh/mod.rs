@@ -6,7 +6,7 @@ use crate::control::protocol::WorkerIndex;
 use crate::core::layers::{LayerIndex, LayerSet, LayerTable};
 use crate::core::packet::{MediaPacket, PacketHeader};
 use crate::core::plan::{Epoch, StreamId};
-use crate::core::shared_port::{Arrival, Notice};
+use crate::core::shared_port::{Holder, Notice, Origin};
 use crossbeam::queue::ArrayQueue;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -120,11 +120,10 @@ pub enum Signal {
 impl Signal {
     /// Whether `earlier`, still waiting, says nothing more once this one is queued behind it.
     pub fn replaces(&self, earlier: &Signal) -> bool {
-        use Signal::{Address, Layers, Subscribe, Unsubscribe};
+        use Signal::{Layers, Subscribe, Unsubscribe};
         match (self, earlier) {
             (Subscribe(stream, _) | Unsubscribe(stream), Subscribe(other, _) | Unsubscribe(other))
             | (Layers(stream, _), Layers(other, _)) => stream == other,
-            (Address(notice), Address(other)) => notice.replaces(*other),
             _ => self == earlier,
         }
     }
@@ -135,17 +134,17 @@ impl Signal {
 #[derive(Debug, Clone, Copy)]
 pub struct Handover {
     /// How it came.
-    pub arrival: Arrival,
+    pub origin: Origin,
     bytes: u16,
     contents: [u8; DATAGRAM_BYTES_MAX],
 }
 
 impl Handover {
     /// Copies the datagram, or `None` if it is longer than [`DATAGRAM_BYTES_MAX`].
-    pub fn copy_of(datagram: &[u8], arrival: Arrival) -> Option<Handover> {
+    pub fn copy_of(datagram: &[u8], origin: Origin) -> Option<Handover> {
         let mut contents = [0; DATAGRAM_BYTES_MAX];
         contents.get_mut(..datagram.len())?.copy_from_slice(datagram);
-        Some(Handover { arrival, bytes: datagram.len() as u16, contents })
+        Some(Handover { origin, bytes: datagram.len() as u16, contents })
     }
 
     /// The datagram.
@@ -182,19 +181,61 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// Empty inboxes of a worker that has a port of its own, or shares one.
-    pub fn new(shares_port: bool) -> Inbox {
+    /// Empty inboxes of a worker with a port of its own.
+    pub fn new() -> Inbox {
+        Inbox::with_handovers(1)
+    }
+
+    /// Empty inboxes of a worker that shares its port with the others.
+    pub fn behind_shared_port() -> Inbox {
+        Inbox::with_handovers(HANDOVERS_MAX)
+    }
+
+    fn with_handovers(most: usize) -> Inbox {
         Inbox {
             packets: ArrayQueue::new(PACKETS_MAX),
             signals: ArrayQueue::new(SIGNALS_MAX),
-            handovers: ArrayQueue::new(if shares_port { HANDOVERS_MAX } else { 1 }),
+            handovers: ArrayQueue::new(most),
             newcomers: ArrayQueue::new(NEWCOMERS_MAX),
         }
+    }
+
+    /// Puts a datagram into its lane. Those from addresses that the worker has not claimed, which may be strangers', fill the
+    /// lane to its half: they cannot keep its clients' out.
+    pub fn hand_over(&self, handover: Handover) -> bool {
+        let is_known = matches!(handover.origin.via, Some((_, Holder::Receiver)));
+        let is_welcome = is_known || self.handovers.len() < HANDOVERS_MAX / 2;
+        is_welcome && self.handovers.push(handover).is_ok()
     }
 
     /// Whether something waits.
     pub fn is_empty(&self) -> bool {
         let crossed = self.packets.is_empty() && self.signals.is_empty() && self.handovers.is_empty();
         crossed && self.newcomers.is_empty()
+    }
+}
+
+impl Default for Inbox {
+    fn default() -> Inbox {
+        Inbox::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_leave_room_for_the_datagrams_of_clients() {
+        let inbox = Inbox::behind_shared_port();
+        let from = |holder| {
+            let path = (0, SocketAddr::from(([127, 0, 0, 1], 9)));
+            let origin = Origin { path, via: Some((WorkerIndex(1), holder)) };
+            Handover::copy_of(&[0; 20], origin).expect("it is short")
+        };
+        let strangers = (0..HANDOVERS_MAX).filter(|_| inbox.hand_over(from(Holder::Nobody))).count();
+        assert_eq!(strangers, HANDOVERS_MAX / 2);
+        let clients = (0..HANDOVERS_MAX).filter(|_| inbox.hand_over(from(Holder::Receiver))).count();
+        assert_eq!(clients, HANDOVERS_MAX - strangers);
     }
 }

@@ -32,6 +32,11 @@ impl Show {
         let mut world = World::new(1);
         let publisher = world.join(0, plan_h264(Role::Publisher, Epoch(1)));
         let viewer = world.join(0, plan_h264(Role::Viewer, Epoch(0)));
+        Show::of(world, publisher, viewer)
+    }
+
+    /// The same of clients that join just now.
+    pub fn of(mut world: World, publisher: ClientIndex, viewer: ClientIndex) -> Show {
         world.run(Duration::from_secs(1));
         let mut show = Show { world, publisher, viewer, frames: 0 };
         show.play(30);

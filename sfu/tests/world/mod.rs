@@ -267,7 +267,7 @@ impl World {
             for (to, handover) in handovers {
                 self.handed_over += 1;
                 let worker = &mut self.workers[usize::from(to.0)];
-                worker.handle_arrival(self.now, handover.arrival, handover.datagram());
+                worker.handle_from(self.now, handover.origin, handover.datagram());
             }
         }
     }

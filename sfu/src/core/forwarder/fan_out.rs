@@ -259,9 +259,11 @@ impl Forwarder {
     }
 
     /// Tells another worker. What waits already need not wait twice, and of subscribing and unsubscribing the last word counts;
-    /// this bounds the queue by the number of streams and their layers.
+    /// this bounds the queue by the number of streams and their layers. Of addresses there are too many to look through.
     pub(super) fn tell(&mut self, worker: WorkerIndex, signal: Signal) {
-        self.out.signals.retain(|(to, waiting)| *to != worker || !signal.replaces(waiting));
+        if !matches!(signal, Signal::Address(_)) {
+            self.out.signals.retain(|(to, waiting)| *to != worker || !signal.replaces(waiting));
+        }
         self.out.signals.push_back((worker, signal));
     }
 }

@@ -8,18 +8,18 @@ use crate::core::ice_check::{AddressCheck, Heard, Path, Step};
 use crate::core::outbox::{SessionEvent, Transmit};
 use crate::core::plan::{Role, are_ice_credentials};
 use crate::core::session::{Life, Session};
-use crate::core::shared_port::Arrival;
+use crate::core::shared_port::Origin;
 use crate::core::stun::{Class, Message};
 use crate::stats::{DropReason, JoinPhase};
 use std::time::Instant;
 
 impl Forwarder {
     /// A STUN message arrived.
-    pub(super) fn handle_stun(&mut self, now: Instant, arrival: Arrival, datagram: &[u8]) {
+    pub(super) fn handle_stun(&mut self, now: Instant, origin: Origin, datagram: &[u8]) {
         let Some(message) = Message::parse(datagram) else {
             return self.meters.dropped(DropReason::NotMedia, 1);
         };
-        let path = arrival.path;
+        let path = origin.path;
         let found = match message.class {
             Class::Request => self.by_ufrag(&message).ok_or(DropReason::UnknownUfrag),
             Class::Indication => self.addresses.get(&path).copied().ok_or(DropReason::UnknownAddress),
@@ -34,17 +34,17 @@ impl Forwarder {
                     Class::Indication => self.owner_elsewhere(path),
                     Class::Success | Class::Error => Some(demux::worker_of_transaction(message.transaction)),
                 };
-                self.pass_on(arrival, named, reason, datagram);
+                self.pass_on(origin, named, reason, datagram);
             }
             // Keeps a NAT's door open (RFC 8445 §11) and asks for nothing.
             (Ok(_), Class::Indication) => {}
             (Ok(slot), Class::Request) => {
                 self.guarded(now, slot, |core| {
-                    core.handle_request(now, slot, arrival, (&message, datagram.len()))
+                    core.handle_request(now, slot, origin, (&message, datagram.len()))
                 });
             }
             (Ok(slot), _) => {
-                self.guarded(now, slot, |core| core.handle_response(now, slot, arrival, &message));
+                self.guarded(now, slot, |core| core.handle_response(now, slot, origin, &message));
             }
         }
     }
@@ -71,10 +71,10 @@ impl Forwarder {
         &mut self,
         now: Instant,
         slot: usize,
-        arrival: Arrival,
+        origin: Origin,
         (request, bytes): (&Message<'_>, usize),
     ) {
-        let path = arrival.path;
+        let path = origin.path;
         let owner = self.addresses.get(&path).copied();
         let Some(session) = self.sessions.get_mut(slot) else { return };
         if session.is_ending() {
@@ -93,13 +93,13 @@ impl Forwarder {
         let check = Heard { path, ice_session: number, bytes };
         let is_anothers = match owner {
             Some(owner) => owner != slot && self.is_alive(owner),
-            None => arrival.is_taken || self.owner_elsewhere(path).is_some(),
+            None => origin.is_taken() || self.owner_elsewhere(path).is_some(),
         };
         if is_anothers {
             // An address is not taken from another session by a request, whose source may be forged.
             self.begin_check(now, slot, check, nominates);
         } else {
-            self.admit(slot, arrival, number);
+            self.admit(slot, origin, number, false);
             self.follow_request(now, slot, check, nominates);
         }
         if let Some(session) = self.sessions.get_mut(slot) {
@@ -166,9 +166,9 @@ impl Forwarder {
     }
 
     /// Notes that the address belongs to the session, and was heard in this ICE session.
-    fn admit(&mut self, slot: usize, arrival: Arrival, number: IceSessionNumber) {
-        let path = arrival.path;
-        self.claim(arrival);
+    fn admit(&mut self, slot: usize, origin: Origin, number: IceSessionNumber, is_proven: bool) {
+        let path = origin.path;
+        self.claim(origin, is_proven);
         let previous = self.addresses.insert(path, slot);
         if previous == Some(slot) {
             if let Some(session) = self.sessions.get_mut(slot) {
@@ -261,8 +261,8 @@ impl Forwarder {
     }
 
     /// A client answers a check of ours.
-    fn handle_response(&mut self, now: Instant, slot: usize, arrival: Arrival, response: &Message<'_>) {
-        let path = arrival.path;
+    fn handle_response(&mut self, now: Instant, slot: usize, origin: Origin, response: &Message<'_>) {
+        let path = origin.path;
         let Some(Session { ice, paths, .. }) = self.sessions.get(slot) else { return };
         let Some(check) = &paths.check else { return };
         let proven = response.class == Class::Success
@@ -273,7 +273,7 @@ impl Forwarder {
         }
         let (number, nominated) = (check.ice_session, check.nominated);
         self.cancel_check(slot);
-        self.admit(slot, arrival, number);
+        self.admit(slot, origin, number, true);
         if let Some(session) = self.sessions.get_mut(slot) {
             session.paths.consented(now, path);
         }

@@ -8,7 +8,7 @@ use crate::core::outbox::{Crossing, SessionEvent};
 use crate::core::packet::MediaPacket;
 use crate::core::publisher::{Published, Publisher};
 use crate::core::session::{RoleState, Session};
-use crate::core::shared_port::Arrival;
+use crate::core::shared_port::Origin;
 use crate::core::streams::Pushed;
 use crate::mesh::Signal;
 use crate::stats::DropReason;
@@ -20,19 +20,20 @@ use str0m::rtp::RtpPacket;
 impl Forwarder {
     /// A datagram arrived on socket number `socket`.
     pub fn handle_datagram(&mut self, now: Instant, socket: usize, from: SocketAddr, datagram: &[u8]) {
-        self.handle_arrival(now, Arrival::direct((socket, from)), datagram);
+        self.handle_from(now, Origin::direct((socket, from)), datagram);
     }
 
     /// The same for one that may have arrived at another worker.
-    pub fn handle_arrival(&mut self, now: Instant, arrival: Arrival, datagram: &[u8]) {
-        let path = arrival.path;
+    pub fn handle_from(&mut self, now: Instant, origin: Origin, datagram: &[u8]) {
+        let path = origin.path;
         match DatagramKind::of(datagram) {
-            Some(DatagramKind::Stun) => self.handle_stun(now, arrival, datagram),
+            Some(DatagramKind::Stun) => self.handle_stun(now, origin, datagram),
             Some(kind) => match self.addresses.get(&path) {
                 Some(&slot) => self.guarded(now, slot, |core| core.receive(now, slot, kind, path, datagram)),
                 None => {
+                    self.disown(origin);
                     let owner = self.owner_elsewhere(path);
-                    self.pass_on(arrival, owner, DropReason::UnknownAddress, datagram);
+                    self.pass_on(origin, owner, DropReason::UnknownAddress, datagram);
                 }
             },
             None => self.meters.dropped(DropReason::NotMedia, 1),
