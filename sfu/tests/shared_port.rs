@@ -243,13 +243,37 @@ fn a_claim_for_a_forged_request_drives_nobody_out_of_his_address() {
     let mut show = misdirected_show();
     let address = landing_at(1, 60);
     let check = show.world.good_check(show.viewer, true);
-    show.world.inject_at(1, address, &check); // for worker 0, on its way
+    show.world.inject_at(1, address, &check);
+    show.world.hold_signals(true);
+    show.play(1); // worker 0 claims the address, and the claim is on its way
     let client = show.world.join_from(1, plan_h264(Role::Viewer, Epoch(0)), address);
+    show.play(4);
+    show.world.hold_signals(false);
     show.play(30);
+    assert_eq!(
+        show.world.dropped(0, DropReason::UnknownAddress),
+        0,
+        "none of its datagrams went to worker 0"
+    );
     assert!(show.world.is_connected(client));
     assert_eq!(show.world.last_to(client), address);
     let received = show.world.client(show.viewer).received().len() as u64;
     assert_eq!(received, show.frames);
+}
+
+#[test]
+fn a_worker_that_is_handed_datagrams_of_nobody_says_so() {
+    let mut show = misdirected_show();
+    let address = show.world.client(show.publisher).address();
+    show.world.restart_worker(0);
+    show.world.worker(0).out.signals.clear(); // nobody is told
+    for (handed_over, dropped_at) in [(true, 0), (false, 1)] {
+        let before = show.world.handed_over();
+        show.world.inject_at(1, address, &Client::forged_rtp(7));
+        show.world.run(Duration::from_millis(5));
+        assert_eq!(show.world.handed_over() > before, handed_over);
+        assert_eq!(show.world.dropped(dropped_at, DropReason::UnknownAddress), 1);
+    }
 }
 
 /// Claims, releases and losses cross each other on their way.
