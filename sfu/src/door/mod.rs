@@ -7,7 +7,7 @@
 
 mod waiting;
 
-use self::waiting::{Entry, Ticket, Waiting};
+use self::waiting::{Ticket, Waiting};
 use crate::config::TCP_REQUEST_SECONDS;
 use crate::control::protocol::WorkerIndex;
 use crate::core::demux;
@@ -120,9 +120,7 @@ struct Reception {
 impl Reception {
     fn enter(self: &Rc<Self>, listener: u16, stream: TcpStream, peer: SocketAddr) {
         let (waiting, tasks) = &mut *self.waiting.borrow_mut();
-        let Entry::Admitted(ticket, evicted) = waiting.enter(peer.ip()) else {
-            return self.count(StreamEnd::TooMany);
-        };
+        let (ticket, evicted) = waiting.enter(peer.ip());
         if let Some(task) = evicted.and_then(|evicted| tasks.remove(&evicted)) {
             task.abort();
             self.count(StreamEnd::TooMany);

@@ -1,7 +1,8 @@
 //! Who may wait at the door: connections that have not yet said to which session they belong.
 //!
 //! They are strangers, so they are few: of one source, and of all. The oldest has to make room for a new one, so that
-//! connections that say nothing cannot keep out those that would.
+//! connections that say nothing cannot keep out those that would, also behind one address: where UDP is blocked, many
+//! clients have the same.
 
 use crate::config::{TCP_WAITING_MAX, TCP_WAITING_PER_SOURCE};
 use std::collections::{BTreeMap, HashMap};
@@ -10,15 +11,6 @@ use std::net::{IpAddr, Ipv6Addr};
 /// A waiting connection. Later ones are greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);
-
-/// Whether a connection may wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Entry {
-    /// Too many of its source wait already.
-    Refused,
-    /// It may, under this ticket; the connection of the other one must be closed.
-    Admitted(Ticket, Option<Ticket>),
-}
 
 /// The connections that wait.
 #[derive(Debug, Default)]
@@ -29,20 +21,24 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// A connection came from there.
-    pub fn enter(&mut self, from: IpAddr) -> Entry {
+    /// A connection came from there. Returns its ticket, and that of a connection which must be closed to make room.
+    pub fn enter(&mut self, from: IpAddr) -> (Ticket, Option<Ticket>) {
         let source = source(from);
-        if self.by_source.get(&source).is_some_and(|count| *count >= TCP_WAITING_PER_SOURCE) {
-            return Entry::Refused;
-        }
-        let oldest = self.sources.keys().next().copied();
-        let evicted = oldest.filter(|_| self.sources.len() >= TCP_WAITING_MAX);
+        let evicted = self.evicted_by(source);
         evicted.into_iter().for_each(|ticket| self.leave(ticket));
         let ticket = Ticket(self.next);
         self.next += 1;
         self.sources.insert(ticket, source);
         *self.by_source.entry(source).or_default() += 1;
-        Entry::Admitted(ticket, evicted)
+        (ticket, evicted)
+    }
+
+    /// The oldest of the source if that has all its places, else the oldest of all if there is no other place.
+    fn evicted_by(&self, newcomer: IpAddr) -> Option<Ticket> {
+        let is_crowded = self.by_source.get(&newcomer).is_some_and(|count| *count >= TCP_WAITING_PER_SOURCE);
+        let is_full = self.sources.len() >= TCP_WAITING_MAX;
+        let mut waiting = self.sources.iter().filter(|(_, source)| !is_crowded || **source == newcomer);
+        waiting.next().filter(|_| is_crowded || is_full).map(|(ticket, _)| *ticket)
     }
 
     /// It does not wait any more.
@@ -67,51 +63,46 @@ fn source(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-
-    fn admitted(entry: Entry) -> (Ticket, Option<Ticket>) {
-        match entry {
-            Entry::Admitted(ticket, evicted) => (ticket, evicted),
-            Entry::Refused => panic!("refused"),
-        }
-    }
 
     fn address(number: usize) -> IpAddr {
         IpAddr::from((number as u32).to_be_bytes())
     }
 
     #[test]
-    fn a_source_has_so_many_places_and_gets_one_back_when_a_connection_leaves() {
+    fn the_oldest_of_a_source_that_has_all_its_places_makes_room_for_its_newest() {
         let mut waiting = Waiting::default();
-        let tickets: Vec<Ticket> =
-            (0..TCP_WAITING_PER_SOURCE).map(|_| admitted(waiting.enter(address(1))).0).collect();
-        assert_eq!(waiting.enter(address(1)), Entry::Refused);
-        admitted(waiting.enter(address(2)));
+        let other = waiting.enter(address(2)).0;
+        let tickets: Vec<Ticket> = (0..TCP_WAITING_PER_SOURCE).map(|_| waiting.enter(address(1)).0).collect();
+        assert_eq!(waiting.enter(address(1)).1, Some(tickets[0]));
+        assert_eq!(waiting.enter(address(3)).1, None);
         waiting.leave(tickets[3]);
         waiting.leave(tickets[3]);
-        admitted(waiting.enter(address(1)));
-        assert_eq!(waiting.enter(address(1)), Entry::Refused);
+        assert_eq!(waiting.enter(address(1)).1, None, "a place is free once");
+        assert_eq!(waiting.enter(address(1)).1, Some(tickets[1]));
+        assert!(waiting.sources.contains_key(&other), "others stay, however old they are");
     }
 
     #[test]
     fn the_addresses_of_one_ipv6_network_are_one_source() {
         let mut waiting = Waiting::default();
-        for host in 0..TCP_WAITING_PER_SOURCE {
-            admitted(waiting.enter(format!("2001:db8::{host:x}").parse().unwrap()));
+        let first = waiting.enter("2001:db8::1".parse().unwrap()).0;
+        for host in 1..TCP_WAITING_PER_SOURCE {
+            assert_eq!(waiting.enter(format!("2001:db8::2:{host:x}").parse().unwrap()).1, None);
         }
-        assert_eq!(waiting.enter("2001:db8::ffff:1".parse().unwrap()), Entry::Refused);
-        admitted(waiting.enter("2001:db8:0:1::1".parse().unwrap()));
+        assert_eq!(waiting.enter("2001:db8:0:1::1".parse().unwrap()).1, None);
+        assert_eq!(waiting.enter("2001:db8::ffff:1".parse().unwrap()).1, Some(first));
     }
 
     #[test]
     fn the_oldest_makes_room_for_the_newest() {
         let mut waiting = Waiting::default();
-        let first = admitted(waiting.enter(address(0))).0;
+        let first = waiting.enter(address(0)).0;
         for number in 1..TCP_WAITING_MAX {
-            assert_eq!(admitted(waiting.enter(address(number))).1, None);
+            assert_eq!(waiting.enter(address(number)).1, None);
         }
-        assert_eq!(admitted(waiting.enter(address(TCP_WAITING_MAX))).1, Some(first));
+        assert_eq!(waiting.enter(address(TCP_WAITING_MAX)).1, Some(first));
         assert_eq!(waiting.sources.len(), TCP_WAITING_MAX);
         assert_eq!(waiting.by_source.len(), TCP_WAITING_MAX, "nothing is kept of one that left");
     }

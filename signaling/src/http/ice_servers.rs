@@ -29,13 +29,14 @@ impl ToldServers {
     }
 }
 
-/// Adds a header for each server. One server a line: parsers that split at every comma get along with that.
+/// Adds a header for each server. One server a line: parsers that split at every comma get along with that. The type of the
+/// credential stood in the drafts of RFC 9725; MediaMTX's clients take no credential without it, and others pass over it.
 fn add(headers: &mut HeaderMap, servers: &IceServers, now: u64) {
     if servers.urls.is_empty() {
         return;
     }
     let credentials = credentials(&servers.turn, now).map_or_else(String::new, |(username, credential)| {
-        format!("; username=\"{username}\"; credential=\"{credential}\"")
+        format!("; username=\"{username}\"; credential=\"{credential}\"; credential-type=\"password\"")
     });
     for url in &servers.urls {
         let parameters = if url.is_turn() { credentials.as_str() } else { "" };
@@ -77,7 +78,8 @@ mod tests {
         let turn = TurnCredentials::Static { username: "user".into(), credential: "myPassword".into() };
         let expected = [
             "<stun:stun.example.net>; rel=\"ice-server\"",
-            "<turn:turn.example.net?transport=udp>; rel=\"ice-server\"; username=\"user\"; credential=\"myPassword\"",
+            "<turn:turn.example.net?transport=udp>; rel=\"ice-server\"; username=\"user\"; credential=\"myPassword\"; \
+             credential-type=\"password\"",
         ];
         assert_eq!(links(&["stun:stun.example.net", "turn:turn.example.net?transport=udp"], turn), expected);
         assert!(links(&[], TurnCredentials::None).is_empty());
@@ -96,14 +98,14 @@ mod tests {
         assert_eq!(
             credentials("viewer"),
             [
-                "<turn:t>; rel=\"ice-server\"; username=\"1000600:viewer\"; credential=\"Cf81QOaQ8LITxEPvlCpnq6xfiY0=\""
+                "<turn:t>; rel=\"ice-server\"; username=\"1000600:viewer\"; credential=\"Cf81QOaQ8LITxEPvlCpnq6xfiY0=\"; credential-type=\"password\""
             ]
         );
         // printf 1000600 | openssl dgst -sha1 -hmac north -binary | base64
         assert_eq!(
             credentials(""),
             [
-                "<turn:t>; rel=\"ice-server\"; username=\"1000600\"; credential=\"HpDldf0chzhAme2mgP9t+HkbPpc=\""
+                "<turn:t>; rel=\"ice-server\"; username=\"1000600\"; credential=\"HpDldf0chzhAme2mgP9t+HkbPpc=\"; credential-type=\"password\""
             ]
         );
     }
