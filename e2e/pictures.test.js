@@ -1,4 +1,4 @@
-// Chromium tells new VP8 pictures from old ones by their numbers, which begin anew with each publisher and each simulcast layer.
+// Browsers tell new VP8 pictures from old ones by their numbers, which begin anew with each publisher and each simulcast layer.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { chromium } from './helpers/browsers.js';
@@ -27,8 +27,8 @@ test('a viewer sees every picture of a publisher who numbers them lower than the
   const publish = async (pictureId, tl0PicIdx) => {
     const [before, url] = [await decoded(), `${server.url}/numbers/whip`];
     const publisher = startPython('aiortc_pictures.py', url, String(pictureId), String(tl0PicIdx), String(PICTURES));
-    await until(async () => (await decoded()) >= before + PICTURES - LOST_MAX, 'its pictures are seen', 20_000);
-    await publisher.stop();
+    const areSeen = async () => (await decoded()) >= before + PICTURES - LOST_MAX;
+    await until(areSeen, 'its pictures are seen', 20_000).finally(publisher.stop);
   };
   await publish(10_000, 100);
   await publish(5_000, 190); // a picture id and a TL0PICIDX that were passed not long ago
