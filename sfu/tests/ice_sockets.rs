@@ -10,6 +10,7 @@ use plans::plan_h264;
 use sfu::config::MediaConfig;
 use sfu::control::protocol::{Hello, IceCredentials, Request, SessionId};
 use sfu::core::plan::{Epoch, Role};
+use sfu::stats::DropReason;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 use world::Client;
@@ -128,6 +129,9 @@ fn clients_of_every_worker_are_served_behind_one_port() {
         let mut viewer = Wired::join(host, Role::Viewer, &mut signaling, &hello, number % workers);
         play(&mut publisher, &mut viewer, &mut frame, |_, received| received >= 10);
     }
+    let dropped: u64 =
+        signaling.stats().iter().map(|at| at.dropped[DropReason::UnknownAddress as usize]).sum();
+    assert_eq!(dropped, 0, "what came after an answer found the claim that left before it");
     signaling.ask(&Request::Shutdown);
     media.thread.join().unwrap().unwrap();
 }

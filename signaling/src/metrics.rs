@@ -107,7 +107,8 @@ const SESSIONS_ENDED: Family =
 const COUNTER_OFFERS: Family = counter(
     "uringcast_counter_offers_total",
     "Offers of the server's own to players, by outcome: answered, withdrawn (the player sent DELETE), expired (no answer came in \
-     30 s, or media was restarted), refused_source (too many to one address waited for their answers), refused_all (too many to all).",
+     30 s, or media was restarted), refused_source (too many to one address waited for their answers; all players behind a proxy on another host have its \
+     address), refused_all (too many to all).",
 );
 
 /// Seconds from a POST to its 201: mostly one turn of the control socket, seconds when media is stuck.

@@ -10,6 +10,7 @@ use sfu::control::protocol::{
 };
 use sfu::core::plan::SessionPlan;
 use sfu::error::StartError;
+use sfu::stats::WorkerSnapshot;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::unix::net::UnixStream;
@@ -131,6 +132,16 @@ impl Signaling {
             };
             assert!(bytes > 0, "media closed the connection");
             self.decoder.push(&buffer[..bytes]);
+        }
+    }
+
+    /// The counters of all workers.
+    pub fn stats(&mut self) -> Vec<WorkerSnapshot> {
+        self.ask(&Request::Stats);
+        loop {
+            if let Event::Stats(workers) = self.any_event() {
+                return workers;
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use crate::auth::open;
 use hyper::HeaderMap;
 use hyper::header::HeaderName;
 use hyper::http::request::Parts;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// A site has as many IPv6 addresses of one such prefix as it likes (RFC 4291 §2.5.1).
@@ -36,7 +36,9 @@ impl From<IpAddr> for Source {
 /// The last entry is the proxy's own word; what stands before it was in the request that it got.
 fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
     let last = headers.get_all(FORWARDED_FOR).iter().next_back()?;
-    last.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
+    let last = last.to_str().ok()?.rsplit(',').next()?.trim();
+    // Some proxies add the port.
+    last.parse().ok().or_else(|| last.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
 #[cfg(test)]
@@ -67,6 +69,8 @@ mod tests {
         assert_eq!(source("127.0.0.1", &[chain]), source("192.0.2.1", &[]));
         let two = [("x-forwarded-for", "203.0.113.9"), ("x-forwarded-for", "192.0.2.1")];
         assert_eq!(source("[::1]", &two), source("192.0.2.1", &[]));
+        let with_port = ("x-forwarded-for", "203.0.113.9, 192.0.2.1:5678");
+        assert_eq!(source("127.0.0.1", &[with_port]), source("192.0.2.1", &[]));
         assert_eq!(source("127.0.0.1", &[("x-forwarded-for", "unknown")]), source("127.0.0.1", &[]));
     }
 

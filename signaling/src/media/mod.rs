@@ -104,7 +104,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Ends the session behind a URL, if it has not ended by itself a moment ago; whose it was.
+    /// Ends the session behind a URL, if it is not among those that ended last; whose it was.
     pub fn end(&self, url: UrlId) -> Option<Role> {
         let deleted = self.registry.lock().delete(url)?;
         if let Some(session) = deleted.session
@@ -193,7 +193,7 @@ impl Media {
         }
     }
 
-    /// Ends the session behind a URL, if it has not ended by itself a moment ago; whose it was.
+    /// Ends the session behind a URL, if it is not among those that ended last; whose it was.
     pub fn end(&self, url: UrlId) -> Option<Role> {
         self.place.end(url)
     }

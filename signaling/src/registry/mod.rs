@@ -131,7 +131,7 @@ pub struct Session {
 pub struct Deleted {
     /// Publisher or viewer.
     pub role: Role,
-    /// What media must end; nothing if it ended by itself a moment ago.
+    /// What media must end; nothing if it is among the sessions that ended last.
     pub session: Option<SessionId>,
 }
 

@@ -1,7 +1,7 @@
-//! Sessions that ended by themselves and whose clients have not asked for that yet.
+//! The sessions that ended last, for clients whose DELETE comes afterwards.
 //!
 //! A player that closes DTLS and then sends its DELETE (whip-whep does) meets a session that has ended in between. It did
-//! everything right, so it is told the same as if the DELETE had come first, once.
+//! everything right, so it is told the same as if the DELETE had come first, once, as long as the session is among the last.
 
 use super::UrlId;
 use sfu::core::plan::Role;
