@@ -83,6 +83,23 @@ test('the first page lists the live stream and leads to it', async () => {
   await until(async () => (await server.streams())[0].viewers === 0, 'a closed page is a viewer less', 40_000);
 });
 
+test('the first page takes the names that the server takes', async () => {
+  const page = await open(audience, `${server.url}/`);
+  const takes = (name) =>
+    page.$eval('input[name=name]', (input, value) => ((input.value = value), input.checkValidity()), name);
+  for (const name of ['demo', ' demo ', '_a', '-', 'A.b_c-9', 'x'.repeat(64)]) assert.ok(await takes(name), name);
+  for (const name of ['my stream', '.hidden', 'a/b', 'für', '?', ' ']) assert.ok(!(await takes(name)), name);
+  await page.close();
+});
+
+test('a page that may not open cameras says what to do, and is done loading', async () => {
+  const page = await open(audience, 'about:blank');
+  await page.evaluateOnNewDocument(() => Object.defineProperty(Navigator.prototype, 'mediaDevices', { value: undefined }));
+  await page.goto(`${server.url}/publish/unsafe`, { waitUntil: 'load', timeout: 10_000 });
+  await says(page, /https/);
+  await page.close();
+});
+
 test('a second publisher is told that the name is taken', async () => {
   const page = await open(audience, `${server.url}/publish/demo`);
   await says(page, 'ready');

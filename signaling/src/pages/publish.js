@@ -31,7 +31,6 @@ let publisher = null;
 document.title = `${name} · uringcast`;
 document.querySelector('#name').textContent = name;
 ui.link.href = ui.link.textContent = new URL(pathTo('watch', name), location);
-ui.video.srcObject = stream;
 
 const running = () => publisher !== null && !['stopped', 'failed'].includes(publisher.state);
 
@@ -78,6 +77,8 @@ async function use(track) {
   else {
     if (old) stream.removeTrack(old);
     stream.addTrack(track);
+    // Not before: the page would not be done loading until a camera is open.
+    ui.video.srcObject ??= stream;
   }
   old?.stop();
 }
