@@ -4,6 +4,7 @@ use crate::client::Client;
 use crate::clock::ThreadClock;
 use crate::error::Error;
 use crate::inputs;
+use sfu::core::forwarder::Forwarder;
 use sfu::core::identity::Identity;
 use sfu::core::plan::PeerCertificate;
 use std::fmt::Write;
@@ -33,10 +34,12 @@ pub fn run(progress: &mut dyn FnMut(&str)) -> Result<Vec<Row>, Error> {
         progress(&format!("{COUNTED} viewers with {certificate:?}"));
         row(certificate, COUNTED)
     });
-    rows.collect()
+    // All stay until the last is measured, whose viewers would else have the memory of others.
+    let (rows, _stay): (Vec<Row>, Vec<Forwarder>) = rows.collect::<Result<_, Error>>()?;
+    Ok(rows)
 }
 
-fn row(certificate: PeerCertificate, count: u16) -> Result<Row, Error> {
+fn row(certificate: PeerCertificate, count: u16) -> Result<(Row, Forwarder), Error> {
     let clock = ThreadClock::calibrate()?;
     let identity = Identity::generate().map_err(|error| Error::Crypto(error.to_string()))?;
     let (server, fingerprint) = (SocketAddr::from(([127, 0, 0, 1], 9)), identity.fingerprint);
@@ -56,7 +59,7 @@ fn row(certificate: PeerCertificate, count: u16) -> Result<Row, Error> {
     }
     joins.sort_unstable();
     let bytes = resident_bytes()?.saturating_sub(before) / u64::from(count);
-    Ok(Row { certificate, join: joins[joins.len() / 2], bytes })
+    Ok((Row { certificate, join: joins[joins.len() / 2], bytes }, forwarder))
 }
 
 /// The process's resident memory (proc(5), `statm`).
@@ -86,7 +89,7 @@ mod tests {
     #[test]
     fn a_viewer_of_either_kind_takes_memory_and_time_that_are_seen() {
         for certificate in [PeerCertificate::Ecdsa, PeerCertificate::Any] {
-            let row = row(certificate, 200).expect("viewers");
+            let (row, _forwarder) = row(certificate, 200).expect("viewers");
             assert!((8 * 1024..1024 * 1024).contains(&row.bytes), "{row:?}");
             assert!(row.join > Duration::ZERO, "{row:?}");
         }
