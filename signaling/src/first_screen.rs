@@ -1,6 +1,6 @@
 //! What a person sees after the start: what to open, what to paste into OBS, where media listens.
 
-use crate::auth::token;
+use crate::auth::{open, token};
 use crate::config::{Config, OpenMode, TokenSource, interfaces};
 use sfu::control::protocol::WorkerInfo;
 use std::io::{IsTerminal, Write};
@@ -19,12 +19,15 @@ pub fn say(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
+/// What a hint calls the port of HTTPS, beside the default 8080 of HTTP.
+const HTTPS_PORT: u16 = 8443;
+
 /// A label and its lines.
 type Row = (&'static str, Vec<String>);
 
 fn rows(config: &Config, base: &str, workers: Option<&[WorkerInfo]>) -> Vec<Row> {
     let mut rows = vec![
-        ("Publish", vec![format!("{base}/publish/demo")]),
+        ("Publish", publish(config, base)),
         ("Watch", vec![format!("{base}/watch/demo")]),
         ("ffmpeg", vec![ffmpeg(config, base)]),
         ("OBS", obs(config, base)),
@@ -35,6 +38,22 @@ fn rows(config: &Config, base: &str, workers: Option<&[WorkerInfo]>) -> Vec<Row>
     }
     rows.push(("Access", vec![access(config)]));
     rows
+}
+
+/// A browser opens no camera on a page of plain HTTP, except on one of its own host (Secure Contexts §3.1).
+fn publish(config: &Config, base: &str) -> Vec<String> {
+    let mut lines = vec![format!("{base}/publish/demo")];
+    let authority = base.strip_prefix("http://").and_then(|rest| rest.split('/').next());
+    if !authority.is_none_or(open::is_loopback_authority) {
+        let cure = match &config.public_url {
+            Some(_) => "give --public-url an https:// URL".to_owned(),
+            None => {
+                format!("add --https {} --tls-self-signed", SocketAddr::new(config.http.ip(), HTTPS_PORT))
+            }
+        };
+        lines.push(format!("browsers open cameras on https:// pages only: {cure}"));
+    }
+    lines
 }
 
 /// Aligned, labels in bold on a terminal.
@@ -175,7 +194,9 @@ mod tests {
             addresses: vec![SocketAddr::new([127, 0, 0, 1].into(), 8200 + core as u16)],
             tcp_addresses: vec![SocketAddr::new([127, 0, 0, 1].into(), 8200)],
         };
-        let base = base_url(&config, &[config.http]);
+        let https = config.https.as_ref().map(|(address, _)| *address);
+        let listeners: Vec<SocketAddr> = std::iter::once(config.http).chain(https).collect();
+        let base = base_url(&config, &listeners);
         render(&rows(&config, &base, Some(&[worker(0), worker(1)])), false)
     }
 
@@ -194,6 +215,19 @@ mod tests {
         assert!(screen(&[]).contains("Others need --http 0.0.0.0:8080"));
         let screen = screen(&["--http", "127.0.0.1:9000"]);
         assert!(screen.contains("Others need --http 0.0.0.0:9000"), "{screen}");
+    }
+
+    #[test]
+    fn where_no_browser_would_open_a_camera_the_cure_is_said() {
+        let hint = "only: add --https 192.0.2.1:8443 --tls-self-signed\n";
+        assert!(screen(&["--http", "192.0.2.1:8080"]).contains(hint));
+        assert!(
+            screen(&["--public-url", "http://example.org"]).contains("give --public-url an https:// URL")
+        );
+        let https = ["--http", "192.0.2.1:8080", "--https", "192.0.2.1:8443", "--tls-self-signed"];
+        for safe in [&[][..], &["--http", "[::1]:8080"], &["--public-url", "https://example.org"], &https] {
+            assert!(!screen(safe).contains("cameras"), "{safe:?}");
+        }
     }
 
     #[test]
