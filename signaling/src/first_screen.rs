@@ -33,7 +33,7 @@ fn rows(config: &Config, base: &str, workers: Option<&[WorkerInfo]>) -> Vec<Row>
         ("OBS", obs(config, base)),
     ];
     match workers {
-        Some(workers) => rows.extend(media(workers)),
+        Some(workers) => rows.extend(media(workers, &config.public_ip)),
         None => rows.push(("Media", vec![format!("waiting for it at {}", config.control.display())])),
     }
     rows.push(("Access", vec![access(config)]));
@@ -127,7 +127,7 @@ fn obs(config: &Config, base: &str) -> Vec<String> {
     ]
 }
 
-fn media(workers: &[WorkerInfo]) -> Vec<Row> {
+fn media(workers: &[WorkerInfo], public: &[IpAddr]) -> Vec<Row> {
     let ports = |worker: Option<&WorkerInfo>| {
         worker.and_then(|worker| worker.addresses.first()).map(SocketAddr::port)
     };
@@ -139,10 +139,14 @@ fn media(workers: &[WorkerInfo]) -> Vec<Row> {
     let tcp = workers.first().and_then(|worker| worker.tcp_addresses.first());
     let tcp = tcp.map_or(String::new(), |address| format!(" and TCP {}", address.port()));
     let addresses = workers.first().map(|worker| list(worker.addresses.iter().map(SocketAddr::ip)));
+    let told = match public {
+        [] => String::new(),
+        public => format!("; clients are told {} (--public-ip)", list(public.iter())),
+    };
     let (plural, cores) =
         (if workers.len() == 1 { "" } else { "s" }, list(workers.iter().map(|worker| worker.core)));
     vec![
-        ("Media", vec![format!("{range}{tcp} on {}", addresses.unwrap_or_default())]),
+        ("Media", vec![format!("{range}{tcp} on {}{told}", addresses.unwrap_or_default())]),
         ("Workers", vec![format!("{} on core{plural} {cores}", workers.len())]),
     ]
 }
@@ -228,6 +232,15 @@ mod tests {
         for safe in [&[][..], &["--http", "[::1]:8080"], &["--public-url", "https://example.org"], &https] {
             assert!(!screen(safe).contains("cameras"), "{safe:?}");
         }
+    }
+
+    #[test]
+    fn a_public_address_stands_beside_those_that_media_is_bound_to() {
+        let screen = screen(&["--public-ip", "203.0.113.7,2001:db8::7"]);
+        assert!(
+            screen.contains("on 127.0.0.1; clients are told 203.0.113.7, 2001:db8::7 (--public-ip)\n"),
+            "{screen}"
+        );
     }
 
     #[test]
