@@ -2,6 +2,7 @@
 
 use crate::auth::{open, token};
 use crate::config::{Config, OpenMode, TokenSource, interfaces};
+use sfu::config::MediaConfig;
 use sfu::control::protocol::WorkerInfo;
 use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -128,16 +129,9 @@ fn obs(config: &Config, base: &str) -> Vec<String> {
 }
 
 fn media(workers: &[WorkerInfo], public: &[IpAddr]) -> Vec<Row> {
-    let ports = |worker: Option<&WorkerInfo>| {
-        worker.and_then(|worker| worker.addresses.first()).map(SocketAddr::port)
-    };
-    let range = match (ports(workers.first()), ports(workers.last())) {
-        (Some(first), Some(last)) if first != last => format!("UDP {first}-{last}"),
-        (Some(port), _) => format!("UDP {port}"),
-        _ => "no UDP port".to_owned(),
-    };
-    let tcp = workers.first().and_then(|worker| worker.tcp_addresses.first());
-    let tcp = tcp.map_or(String::new(), |address| format!(" and TCP {}", address.port()));
+    let udp = workers.iter().filter_map(|worker| worker.addresses.first()).map(SocketAddr::port);
+    let tcp = workers.first().and_then(|worker| worker.tcp_addresses.first()).map(SocketAddr::port);
+    let ports = ports(udp, tcp);
     let addresses = workers.first().map(|worker| list(worker.addresses.iter().map(SocketAddr::ip)));
     let told = match public {
         [] => String::new(),
@@ -146,9 +140,26 @@ fn media(workers: &[WorkerInfo], public: &[IpAddr]) -> Vec<Row> {
     let (plural, cores) =
         (if workers.len() == 1 { "" } else { "s" }, list(workers.iter().map(|worker| worker.core)));
     vec![
-        ("Media", vec![format!("{range}{tcp} on {}{told}", addresses.unwrap_or_default())]),
+        ("Media", vec![format!("{ports} on {}{told}", addresses.unwrap_or_default())]),
         ("Workers", vec![format!("{} on core{plural} {cores}", workers.len())]),
     ]
+}
+
+/// What media alone says when it is ready, for it has no first screen.
+pub fn media_listens(media: &MediaConfig) -> String {
+    let (ports, addresses) = (ports(media.udp_ports(), media.tcp_port), list(media.bind.iter()));
+    format!("{ports} on {addresses}, steered at {}", media.control.display())
+}
+
+/// `udp` has the port of each worker.
+fn ports(mut udp: impl Iterator<Item = u16>, tcp: Option<u16>) -> String {
+    let first = udp.next();
+    let range = match (first, udp.last().or(first)) {
+        (Some(first), Some(last)) if first != last => format!("UDP {first}-{last}"),
+        (Some(port), _) => format!("UDP {port}"),
+        _ => "no UDP port".to_owned(),
+    };
+    range + &tcp.map_or(String::new(), |port| format!(" and TCP {port}"))
 }
 
 fn list(items: impl Iterator<Item = impl ToString>) -> String {
@@ -241,6 +252,22 @@ mod tests {
             screen.contains("on 127.0.0.1; clients are told 203.0.113.7, 2001:db8::7 (--public-ip)\n"),
             "{screen}"
         );
+    }
+
+    #[test]
+    fn media_alone_says_where_it_listens_and_where_it_is_steered() {
+        let media = |udp_mux| MediaConfig {
+            control: "/run/uringcast/control.sock".into(),
+            bind: vec![[127, 0, 0, 1].into(), [192, 0, 2, 1].into()],
+            udp_port: 8200,
+            udp_mux,
+            tcp_port: (!udp_mux).then_some(8300),
+            cores: vec![0, 1, 2],
+            config_hash: 0,
+        };
+        let rest = "on 127.0.0.1, 192.0.2.1, steered at /run/uringcast/control.sock";
+        assert_eq!(media_listens(&media(false)), format!("UDP 8200-8202 and TCP 8300 {rest}"));
+        assert_eq!(media_listens(&media(true)), format!("UDP 8200 {rest}"));
     }
 
     #[test]
