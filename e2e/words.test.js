@@ -1,4 +1,5 @@
 // What the pages say when something is missing: a camera, a safe origin, a token.
+import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { chromium, newPage, open } from './helpers/browsers.js';
 import { Server, until } from './helpers/server.js';
@@ -25,6 +26,27 @@ test('a person who denies the camera reads how to allow it', async (t) => {
   t.after(() => strict.close());
   const page = await open(strict, `${server.url}/publish/demo`);
   await says(page, /Allow it/);
+});
+
+test('a viewer without a token reads whom to ask for one, and plays with it', async () => {
+  const page = await newPage(browser);
+  await page.setExtraHTTPHeaders({ 'X-Forwarded-For': '192.0.2.1' });
+  await page.goto(`${server.url}/watch/demo`);
+  const give = async (token) => {
+    const input = await page.waitForSelector('dialog input');
+    const words = await page.$eval('body', (e) => e.innerText);
+    await input.type(token);
+    await page.click('dialog .main');
+    return words;
+  };
+  for (const [token, asked] of [['not-the-token-of-this-server', /for it\./], [TOKEN, /is not valid/]]) {
+    const words = await give(token);
+    assert.match(words, asked);
+    assert.equal(words.match(/token/gi).length, 2, `the heading and the field name it: ${words}`);
+    assert.doesNotMatch(words, /STATE_DIR|--open|Bearer/);
+  }
+  await says(page, 'waiting for the publisher');
+  await page.close();
 });
 
 test('a list that needs a token asks for it, and keeps it for this tab', async () => {

@@ -1,7 +1,8 @@
 //! What a person sees after the start: what to open, what to paste into OBS, where media listens.
 
-use crate::auth::token;
+use crate::auth::{open, token};
 use crate::config::{Config, OpenMode, TokenSource, interfaces};
+use sfu::config::MediaConfig;
 use sfu::control::protocol::WorkerInfo;
 use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -19,22 +20,41 @@ pub fn say(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
+/// What a hint calls the port of HTTPS, beside the default 8080 of HTTP.
+const HTTPS_PORT: u16 = 8443;
+
 /// A label and its lines.
 type Row = (&'static str, Vec<String>);
 
 fn rows(config: &Config, base: &str, workers: Option<&[WorkerInfo]>) -> Vec<Row> {
     let mut rows = vec![
-        ("Publish", vec![format!("{base}/publish/demo")]),
+        ("Publish", publish(config, base)),
         ("Watch", vec![format!("{base}/watch/demo")]),
         ("ffmpeg", vec![ffmpeg(config, base)]),
         ("OBS", obs(config, base)),
     ];
     match workers {
-        Some(workers) => rows.extend(media(workers)),
+        Some(workers) => rows.extend(media(workers, &config.public_ip)),
         None => rows.push(("Media", vec![format!("waiting for it at {}", config.control.display())])),
     }
     rows.push(("Access", vec![access(config)]));
     rows
+}
+
+/// A browser opens no camera on a page of plain HTTP, except on one of its own host (Secure Contexts §3.1).
+fn publish(config: &Config, base: &str) -> Vec<String> {
+    let mut lines = vec![format!("{base}/publish/demo")];
+    let authority = base.strip_prefix("http://").and_then(|rest| rest.split('/').next());
+    if !authority.is_none_or(open::is_loopback_authority) {
+        let cure = match &config.public_url {
+            Some(_) => "give --public-url an https:// URL".to_owned(),
+            None => {
+                format!("add --https {} --tls-self-signed", SocketAddr::new(config.http.ip(), HTTPS_PORT))
+            }
+        };
+        lines.push(format!("browsers open cameras on https:// pages only: {cure}"));
+    }
+    lines
 }
 
 /// Aligned, labels in bold on a terminal.
@@ -108,24 +128,38 @@ fn obs(config: &Config, base: &str) -> Vec<String> {
     ]
 }
 
-fn media(workers: &[WorkerInfo]) -> Vec<Row> {
-    let ports = |worker: Option<&WorkerInfo>| {
-        worker.and_then(|worker| worker.addresses.first()).map(SocketAddr::port)
+fn media(workers: &[WorkerInfo], public: &[IpAddr]) -> Vec<Row> {
+    let udp = workers.iter().filter_map(|worker| worker.addresses.first()).map(SocketAddr::port);
+    let tcp = workers.first().and_then(|worker| worker.tcp_addresses.first()).map(SocketAddr::port);
+    let ports = ports(udp, tcp);
+    let addresses = workers.first().map(|worker| list(worker.addresses.iter().map(SocketAddr::ip)));
+    let told = match public {
+        [] => String::new(),
+        public => format!("; clients are told {} (--public-ip)", list(public.iter())),
     };
-    let range = match (ports(workers.first()), ports(workers.last())) {
+    let (plural, cores) =
+        (if workers.len() == 1 { "" } else { "s" }, list(workers.iter().map(|worker| worker.core)));
+    vec![
+        ("Media", vec![format!("{ports} on {}{told}", addresses.unwrap_or_default())]),
+        ("Workers", vec![format!("{} on core{plural} {cores}", workers.len())]),
+    ]
+}
+
+/// What media alone says when it is ready, for it has no first screen.
+pub fn media_listens(media: &MediaConfig) -> String {
+    let (ports, addresses) = (ports(media.udp_ports(), media.tcp_port), list(media.bind.iter()));
+    format!("{ports} on {addresses}, steered at {}", media.control.display())
+}
+
+/// `udp` has the port of each worker.
+fn ports(mut udp: impl Iterator<Item = u16>, tcp: Option<u16>) -> String {
+    let first = udp.next();
+    let range = match (first, udp.last().or(first)) {
         (Some(first), Some(last)) if first != last => format!("UDP {first}-{last}"),
         (Some(port), _) => format!("UDP {port}"),
         _ => "no UDP port".to_owned(),
     };
-    let tcp = workers.first().and_then(|worker| worker.tcp_addresses.first());
-    let tcp = tcp.map_or(String::new(), |address| format!(" and TCP {}", address.port()));
-    let addresses = workers.first().map(|worker| list(worker.addresses.iter().map(SocketAddr::ip)));
-    let (plural, cores) =
-        (if workers.len() == 1 { "" } else { "s" }, list(workers.iter().map(|worker| worker.core)));
-    vec![
-        ("Media", vec![format!("{range}{tcp} on {}", addresses.unwrap_or_default())]),
-        ("Workers", vec![format!("{} on core{plural} {cores}", workers.len())]),
-    ]
+    range + &tcp.map_or(String::new(), |port| format!(" and TCP {port}"))
 }
 
 fn list(items: impl Iterator<Item = impl ToString>) -> String {
@@ -175,7 +209,9 @@ mod tests {
             addresses: vec![SocketAddr::new([127, 0, 0, 1].into(), 8200 + core as u16)],
             tcp_addresses: vec![SocketAddr::new([127, 0, 0, 1].into(), 8200)],
         };
-        let base = base_url(&config, &[config.http]);
+        let https = config.https.as_ref().map(|(address, _)| *address);
+        let listeners: Vec<SocketAddr> = std::iter::once(config.http).chain(https).collect();
+        let base = base_url(&config, &listeners);
         render(&rows(&config, &base, Some(&[worker(0), worker(1)])), false)
     }
 
@@ -194,6 +230,44 @@ mod tests {
         assert!(screen(&[]).contains("Others need --http 0.0.0.0:8080"));
         let screen = screen(&["--http", "127.0.0.1:9000"]);
         assert!(screen.contains("Others need --http 0.0.0.0:9000"), "{screen}");
+    }
+
+    #[test]
+    fn where_no_browser_would_open_a_camera_the_cure_is_said() {
+        let hint = "only: add --https 192.0.2.1:8443 --tls-self-signed\n";
+        assert!(screen(&["--http", "192.0.2.1:8080"]).contains(hint));
+        assert!(
+            screen(&["--public-url", "http://example.org"]).contains("give --public-url an https:// URL")
+        );
+        let https = ["--http", "192.0.2.1:8080", "--https", "192.0.2.1:8443", "--tls-self-signed"];
+        for safe in [&[][..], &["--http", "[::1]:8080"], &["--public-url", "https://example.org"], &https] {
+            assert!(!screen(safe).contains("cameras"), "{safe:?}");
+        }
+    }
+
+    #[test]
+    fn a_public_address_stands_beside_those_that_media_is_bound_to() {
+        let screen = screen(&["--public-ip", "203.0.113.7,2001:db8::7"]);
+        assert!(
+            screen.contains("on 127.0.0.1; clients are told 203.0.113.7, 2001:db8::7 (--public-ip)\n"),
+            "{screen}"
+        );
+    }
+
+    #[test]
+    fn media_alone_says_where_it_listens_and_where_it_is_steered() {
+        let media = |udp_mux| MediaConfig {
+            control: "/run/uringcast/control.sock".into(),
+            bind: vec![[127, 0, 0, 1].into(), [192, 0, 2, 1].into()],
+            udp_port: 8200,
+            udp_mux,
+            tcp_port: (!udp_mux).then_some(8300),
+            cores: vec![0, 1, 2],
+            config_hash: 0,
+        };
+        let rest = "on 127.0.0.1, 192.0.2.1, steered at /run/uringcast/control.sock";
+        assert_eq!(media_listens(&media(false)), format!("UDP 8200-8202 and TCP 8300 {rest}"));
+        assert_eq!(media_listens(&media(true)), format!("UDP 8200 {rest}"));
     }
 
     #[test]

@@ -69,7 +69,11 @@ fn run(mode: Mode, config: Config) -> Result<(), StartError> {
                 start::make_state_dir(&config.state_dir)?;
             }
             let media = config.media().map_err(StartError::Interfaces)?;
-            Ok(sfu::run(media, start::tell_service_manager)?)
+            let ready = first_screen::media_listens(&media);
+            Ok(sfu::run(media, move || {
+                tracing::info!("media is ready: {ready}");
+                start::tell_service_manager();
+            })?)
         }
         Mode::Check => check::run(&config),
         Mode::Keys => {

@@ -485,6 +485,28 @@ fn slow_clients_are_closed_and_keep_nobody_out() {
 }
 
 #[test]
+fn an_address_that_leads_nowhere_tells_people_by_a_page_and_programs_by_a_problem() {
+    let server = Server::start("nowhere", &[]);
+    let browser = [("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")];
+    for (path, status, words) in [
+        ("/watch/a%20b", 400, "A stream name has 1 to 64 characters"),
+        ("/publish/api", 400, "a path of the server itself"),
+        ("/nowhere", 404, "There is nothing here"),
+    ] {
+        let page = server.request("GET", path, &browser, "");
+        assert_eq!((page.status, page.header("content-type")), (status, Some("text/html; charset=utf-8")));
+        assert!(page.body.contains(words) && page.body.ends_with("</main>\n"), "{}", page.body);
+        assert!(page.header("content-security-policy").is_some());
+        for accept in ["*/*", "application/json"] {
+            let problem = server.request("GET", path, &[("Accept", accept)], "");
+            let kind = problem.header("content-type");
+            assert_eq!((problem.status, kind), (status, Some("application/problem+json")));
+            assert!(problem.body.contains(words), "{}", problem.body);
+        }
+    }
+}
+
+#[test]
 fn pages_keep_to_themselves() {
     let server = Server::start("pages", &[]);
     for path in ["/", "/publish/demo", "/watch/demo"] {

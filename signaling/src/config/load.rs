@@ -2,6 +2,7 @@
 
 use super::ConfigError;
 use super::keys::{self, CONFIG, KEYS, Key, Kind, PREFIX};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -84,6 +85,32 @@ pub fn command() -> Command {
         command = command.subcommand(Command::new(*name).about(*about));
     }
     command.args(KEYS.iter().map(argument))
+}
+
+/// Reads argv. Help and mistakes end the process.
+pub fn matches() -> ArgMatches {
+    command().try_get_matches().unwrap_or_else(|error| with_suggestions(error).exit())
+}
+
+/// clap knows the flag that is spelled alike; if there is none, here are those that have the word in them or in their value, and
+/// commands that were written as flags.
+pub fn with_suggestions(mut error: clap::Error) -> clap::Error {
+    let unknown = match (error.get(ContextKind::InvalidArg), error.get(ContextKind::SuggestedArg)) {
+        (Some(ContextValue::String(unknown)), None) if error.kind() == ErrorKind::UnknownArgument => {
+            unknown.trim_start_matches('-').to_uppercase()
+        }
+        _ => return error,
+    };
+    let is_it = |word: &str| word.to_uppercase() == unknown;
+    let commands = COMMANDS.iter().filter(|(name, _)| is_it(name));
+    let has_it = |key: &&Key| key.name.split('-').chain(key.kind.placeholder().split(':')).any(is_it);
+    let flags = KEYS.iter().filter(has_it).map(|key| format!("--{} <{}>", key.name, key.kind.placeholder()));
+    let tips = commands.map(|(name, _)| format!("the command 'uringcast {name}' exists")).chain(flags);
+    let tips: Vec<_> = tips.map(Into::into).collect();
+    if !tips.is_empty() {
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
+    }
+    error
 }
 
 fn argument(key: &'static Key) -> Arg {

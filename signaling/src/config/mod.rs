@@ -170,7 +170,7 @@ fn hint(suggestion: Option<&'static str>) -> String {
 /// # Errors
 /// Every mistake at once. A mistake in the command line's grammar, `--help` and `--version` end the process here.
 pub fn load_process() -> Result<(Mode, Config), Vec<ConfigError>> {
-    load_from(&load::command().get_matches(), |name| std::env::var(name).ok())
+    load_from(&load::matches(), |name| std::env::var(name).ok())
 }
 
 /// Variables of this process that look like keys and are none.

@@ -31,6 +31,22 @@ fn the_grammar_is_sound() {
 }
 
 #[test]
+fn an_unknown_flag_leads_to_those_that_may_have_been_meant() {
+    let said = |flag: &str| {
+        let error = load::command().try_get_matches_from(["uringcast", flag]).expect_err("unknown");
+        load::with_suggestions(error).to_string()
+    };
+    assert!(said("--check").contains("tip: the command 'uringcast check' exists"), "{}", said("--check"));
+    let port = said("--port=80");
+    for flag in ["--http <ADDR:PORT>", "--udp-port <PORT>", "--tcp-port <PORT>"] {
+        assert!(port.contains(&format!("tip: {flag}\n")), "{port}");
+    }
+    let alike = said("--publik-ip");
+    assert!(alike.contains("'--public-ip'") && alike.matches("tip:").count() == 1, "{alike}");
+    assert!(!said("--xyzzy").contains("tip:"));
+}
+
+#[test]
 fn without_arguments_one_host_serves_itself() {
     let config = good(&[], &[]);
     assert_eq!(config.http, "127.0.0.1:8080".parse().expect("address"));

@@ -31,8 +31,8 @@ use body::Body;
 use bytes::Bytes;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
-    RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
+    RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{HeaderMap, Method, Request, StatusCode};
 pub use ice_servers::ToldServers;
@@ -109,12 +109,42 @@ pub async fn handle(app: &App, peer: Peer, audience: Audience, request: Request<
     let (label, mut response) = match Route::find(request.uri().path()) {
         _ if !open::names_its_host(&request) => ("other", no_host().into_response()),
         Ok(route) => (route.label(), dispatch(app, peer, audience, route, request).await),
-        Err(NoRoute::Unknown) => ("other", Problem::not_found(NoRoute::Unknown.to_string()).into_response()),
-        Err(NoRoute::Name(error)) => ("other", Problem::from(error).into_response()),
+        Err(nothing) if audience == Audience::Everyone => ("other", nothing_here(nothing, request.headers())),
+        Err(nothing) => ("other", Problem::from(nothing).into_response()),
     };
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     app.metrics.http_request(label, response.status().as_u16());
     if is_head { without_body(response) } else { response }
+}
+
+/// People read a page, programs a problem.
+fn nothing_here(nothing: NoRoute, headers: &HeaderMap) -> Response {
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let is_browser =
+        accepted.flat_map(|value| value.split(',')).any(|kind| kind.trim().starts_with("text/html"));
+    // The words are those of the enum, without a mark of HTML.
+    let html = String::from_utf8_lossy(pages::NOTHING.bytes).replace("{why}", &nothing.to_string());
+    let mut response = Problem::from(nothing).into_response();
+    if is_browser {
+        *response.body_mut() = html.into();
+        response.headers_mut().remove(CONTENT_TYPE);
+        add(
+            response.headers_mut(),
+            &[(CONTENT_TYPE, pages::NOTHING.content_type), (CACHE_CONTROL, "no-cache")],
+        );
+        add(response.headers_mut(), &PAGE_HEADERS);
+    }
+    add(response.headers_mut(), &[(VARY, "Accept")]);
+    response
+}
+
+impl From<NoRoute> for Problem {
+    fn from(nothing: NoRoute) -> Problem {
+        match nothing {
+            NoRoute::Unknown => Problem::not_found(nothing.to_string()),
+            NoRoute::Name(error) => Problem::from(error),
+        }
+    }
 }
 
 fn no_host() -> Problem {

@@ -1,5 +1,5 @@
 import { Problem } from '/client/uringcast.js';
-import { askToken, pathTo, savedToken } from '/client/page.js';
+import { TOKEN_NEEDED, askToken, pathTo, savedToken } from '/client/page.js';
 
 const REFRESH_MS = 2000;
 const note = document.querySelector('#note');
@@ -52,8 +52,8 @@ async function refresh() {
     show(await liveStreams());
   } catch (problem) {
     list.replaceChildren();
-    note.textContent = problem.detail ?? problem.message;
-    if (problem.status === 401 && (await askToken(problem.detail)) === null) return;
+    note.textContent = problem.status === 401 ? `The list is ${TOKEN_NEEDED}.` : (problem.detail ?? problem.message);
+    if (problem.status === 401 && (await askToken(savedToken())) === null) return;
   }
   setTimeout(refresh, REFRESH_MS);
 }

@@ -27,6 +27,9 @@ pub const PUBLISH: Asset = asset!("publish.html", HTML, "publish.html");
 /// `/watch/{name}`
 pub const WATCH: Asset = asset!("watch.html", HTML, "watch.html");
 
+/// Any other address, once `{why}` in it is the reason.
+pub const NOTHING: Asset = asset!("nothing.html", HTML, "nothing.html");
+
 /// Everything under `/client/`.
 const ASSETS: [Asset; 7] = [
     asset!("uringcast.js", SCRIPT, "../../web/uringcast.js"),
@@ -50,7 +53,7 @@ mod tests {
     #[test]
     fn everything_that_a_page_refers_to_is_served() {
         let mut references = 0;
-        for page in ASSETS.iter().chain([&INDEX, &PUBLISH, &WATCH]) {
+        for page in ASSETS.iter().chain([&INDEX, &PUBLISH, &WATCH, &NOTHING]) {
             let text = String::from_utf8_lossy(page.bytes);
             for reference in text.split("/client/").skip(1) {
                 let end = reference.find(|c: char| !(c.is_ascii_alphanumeric() || ".-_".contains(c)));

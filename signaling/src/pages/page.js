@@ -11,8 +11,11 @@ const TOKEN = 'uringcast-token';
 /** The token that was typed into this tab, or null. */
 export const savedToken = () => sessionStorage.getItem(TOKEN);
 
-/** Asks for a token and keeps it in this tab. Resolves with null if the person gave none. */
-export function askToken(why) {
+/** What a page says while there is no token; the server's own words are for those who run it. */
+export const TOKEN_NEEDED = 'not open to everybody';
+
+/** Asks for a token in place of the `refused` one, if any, and keeps it in this tab. Resolves with null if the person gave none. */
+export function askToken(refused) {
   const dialog = document.createElement('dialog');
   dialog.innerHTML = `
     <form method="dialog">
@@ -21,7 +24,9 @@ export function askToken(why) {
       <label>Token <input type="password" name="token" autocomplete="off" required></label>
       <div class="bar"><button class="main" value="ok">Continue</button><button value="cancel" formnovalidate>Cancel</button></div>
     </form>`;
-  dialog.querySelector('p').textContent = why;
+  dialog.querySelector('p').textContent = refused
+    ? 'The one that was given is not valid. Ask whoever runs the server for the right one.'
+    : 'Ask whoever runs the server for it.';
   document.body.append(dialog);
   dialog.showModal();
   return new Promise((resolve) => {

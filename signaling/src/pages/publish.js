@@ -1,5 +1,5 @@
 import { Publisher } from '/client/uringcast.js';
-import { askToken, pathTo, savedToken, statsInWords, streamName } from '/client/page.js';
+import { TOKEN_NEEDED, askToken, pathTo, savedToken, statsInWords, streamName } from '/client/page.js';
 
 const WORDS = {
   idle: 'ready',
@@ -41,7 +41,8 @@ function say(state, words) {
 
 function showState() {
   const { state, error } = publisher ?? { state: 'idle', error: null };
-  say(state, error ? `${WORDS[state]}: ${error.detail}` : WORDS[state]);
+  if (error) say(state, error.status === 401 ? TOKEN_NEEDED : `${WORDS[state]}: ${error.detail}`);
+  else say(state, WORDS[state]);
   ui.start.hidden = running();
   ui.start.disabled = stream.getTracks().length === 0;
   ui.stop.hidden = !running();
@@ -128,7 +129,7 @@ function start() {
   });
   publisher.addEventListener('change', async () => {
     showState();
-    if (publisher.state === 'failed' && publisher.error.status === 401 && (await askToken(publisher.error.detail))) start();
+    if (publisher.state === 'failed' && publisher.error.status === 401 && (await askToken(publisher.token))) start();
   });
   publisher.start();
 }

@@ -1,5 +1,5 @@
 import { Viewer } from '/client/uringcast.js';
-import { askToken, rateInWords, savedToken, statsInWords, streamName } from '/client/page.js';
+import { TOKEN_NEEDED, askToken, rateInWords, savedToken, statsInWords, streamName } from '/client/page.js';
 
 const WORDS = {
   idle: '',
@@ -22,6 +22,7 @@ document.querySelector('#name').textContent = name;
 
 function inWords({ state: now, error }) {
   if (!error) return WORDS[now];
+  if (error.status === 401) return TOKEN_NEEDED;
   return now === 'waiting' ? error.detail : `${WORDS[now]}: ${error.detail}`;
 }
 
@@ -31,7 +32,7 @@ viewer.addEventListener('change', async () => {
   again.hidden = viewer.state !== 'failed';
   showLayers();
   if (viewer.state === 'failed' && viewer.error.status === 401) {
-    viewer.token = await askToken(viewer.error.detail);
+    viewer.token = await askToken(viewer.token);
     if (viewer.token) viewer.start();
   }
 });
