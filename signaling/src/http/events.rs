@@ -63,7 +63,7 @@ pub async fn entry(
     }
     let url = url.ok_or(SubscribeError::NoSession)?;
     let (head, body) = request.into_parts();
-    let body = read_text(body, app.config.limits).await?;
+    let body = read_text(&head.headers, body, app.config.limits).await?;
     let wanted = if body.trim().is_empty() { EventSet::ALL } else { wanted(&head, &body)? };
     let id = EventsId { wanted, secret: UrlId(random_bytes()?) };
     app.media.registry().subscribe(url, id)?;
