@@ -155,7 +155,8 @@ async fn answer(app: &App, waiting: Waiting, request: Request<Incoming>) -> Resu
             "This session waits for the answer to its offer: PATCH it with Content-Type: application/sdp.";
         return Err(not_sdp(detail));
     }
-    let answer = Offer::parse(&read_text(&head.headers, body, app.config.limits).await?)?;
+    let answer = Offer::parse(&read_text(&head.headers, body, app.config.limits).await?);
+    let answer = answer.map_err(AnswerError::from)?;
     let mut plan = waiting.offer.accept(&answer, crate::registry::NO_STREAM)?;
     plan.local = Some(waiting.local);
     let url = waiting.ids.url;
