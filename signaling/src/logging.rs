@@ -35,3 +35,28 @@ fn filter(config: &Config) -> EnvFilter {
         _ => EnvFilter::new(&config.log),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::keys;
+    use std::io::Read;
+    use std::sync::Mutex;
+
+    #[test]
+    fn by_default_strangers_cannot_make_the_http2_library_talk() {
+        let (mut reader, writer) = std::io::pipe().expect("a pipe");
+        let layer = fmt::layer().with_ansi(false).with_writer(Mutex::new(writer));
+        let subscriber = tracing_subscriber::registry().with(EnvFilter::new(keys::LOG)).with(layer);
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::warn!(target: "h2::proto::streams::streams", "too many resets");
+            tracing::error!(target: "h2::proto::connection", "broken");
+            tracing::info!(target: "uringcast", "ours");
+            tracing::debug!(target: "uringcast", "detail");
+        });
+        let mut log = String::new();
+        reader.read_to_string(&mut log).expect("a log");
+        assert!(log.contains("ours") && log.contains("broken"), "{log}");
+        assert!(!log.contains("resets") && !log.contains("detail"), "{log}");
+    }
+}

@@ -149,8 +149,13 @@ fn wrong_answers_are_told_so_and_may_be_corrected() {
     let offered = server.post("/demo/whep", &[], "");
     let session = offered.session();
     let good = answer_to(&offered.body);
-    patch(&server, &session, "").problem(400);
-    patch(&server, &session, "hello").problem(400);
+    for empty in ["", "hello", "v=0\r\n", good.split("m=").next().unwrap()] {
+        let detail = patch(&server, &session, empty).problem(400);
+        assert!(!detail.contains("the offer has"), "the offer is ours: {detail}");
+    }
+    assert!(patch(&server, &session, "v=0\r\n").problem(400).starts_with("the answer must have"));
+    let lite = patch(&server, &session, &good.replacen("a=group", "a=ice-lite\r\na=group", 1)).problem(422);
+    assert!(!lite.contains("the offer has"), "{lite}");
     patch(&server, &session, &good.replace("a=setup:active", "a=setup:actpass")).problem(400);
     let nothing = good.replace("m=audio 9", "m=audio 0").replace("m=video 9", "m=video 0");
     assert!(patch(&server, &session, &nothing).problem(422).contains("declines everything"));

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use sfu::control::protocol::{Event, Layer, LayerChoice, SessionId};
 use sfu::core::codec::Codec;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use support::{Response, Server, eventually};
 
@@ -218,6 +218,48 @@ fn what_is_no_list_of_known_events_makes_no_stream() {
         subscribed(&server, &session, "");
     }
     subscribe(&server, &session, "").problem(429);
+}
+
+/// Asks for `path` so many times on one connection of HTTP/2, and reads none of what the answers bring: the window that it gives
+/// them is empty (RFC 9113 §6.9.2). Returns whether each is a 200.
+fn ask_without_reading(server: &Server, path: &str, times: u8) -> (TcpStream, Vec<bool>) {
+    let frame = |kind: u8, flags: u8, stream: u8, body: &[u8]| {
+        [&[0, 0, body.len() as u8, kind, flags, 0, 0, 0, stream], body].concat()
+    };
+    let text = |index: u8, text: &str| [&[index, text.len() as u8], text.as_bytes()].concat();
+    // GET by http, then :path and :authority in full (RFC 7541, appendix A).
+    let head = [vec![0x82, 0x86], text(0x04, path), text(0x01, &server.address.to_string())].concat();
+    let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    sent.extend(frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]));
+    (0..times).for_each(|number| sent.extend(frame(1, 5, 2 * number + 1, &head)));
+    let mut connection = server.connect();
+    connection.write_all(&sent).unwrap();
+    let mut taken = vec![];
+    while taken.len() < usize::from(times) {
+        let mut header = [0; 9];
+        connection.read_exact(&mut header).expect("a frame in time");
+        let mut body = vec![0; usize::from(u16::from_be_bytes([header[1], header[2]]))];
+        connection.read_exact(&mut body).unwrap();
+        if header[3] == 1 {
+            taken.push(body[0] == 0x88);
+        }
+    }
+    (connection, taken)
+}
+
+#[test]
+fn a_session_that_reads_nothing_takes_few_places() {
+    let server = Server::start("places", &[]);
+    let session = watch(&server);
+    let stream = subscribed(&server, &session, "");
+    let (connection, taken) = ask_without_reading(&server, &stream, 20);
+    assert_eq!(taken.iter().filter(|taken| **taken).count(), 8);
+    let refused = server.get(&stream);
+    assert!(refused.problem(429).contains("Close those"), "{refused:?}");
+    assert_eq!(refused.header("retry-after"), Some("5"));
+    EventSource::open(&server, &subscribed(&server, &watch(&server), ""), "");
+    drop(connection);
+    eventually("there is room again", || ask_without_reading(&server, &stream, 1).1 == [true]);
 }
 
 #[test]

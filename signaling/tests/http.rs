@@ -170,6 +170,23 @@ fn bodies_that_are_no_offer_are_refused_before_media_hears_of_them() {
 }
 
 #[test]
+fn who_compresses_a_body_is_told_that_it_must_not() {
+    let server = Server::start("encoded", &[]);
+    let session = server.post("/demo/whip", &[], WHIP).session();
+    let gzip = [("Content-Encoding", "gzip")];
+    let fragment = [gzip[0], ("Content-Type", "application/trickle-ice-sdpfrag")];
+    let twice = [("Content-Encoding", "identity, gzip")];
+    let (posted, patched) =
+        (server.post("/demo/whep", &gzip, WHIP), server.request("PATCH", &session, &fragment, WHIP));
+    for answer in [posted, patched, server.post("/demo/whep?offer=server", &twice, WHIP)] {
+        assert!(answer.problem(415).contains("without compression"), "{answer:?}");
+        assert_eq!(answer.header("accept-encoding"), Some("identity"));
+    }
+    assert_eq!(server.media.created().len(), 1);
+    assert_eq!(server.post("/other/whip", &[("Content-Encoding", "Identity")], WHIP).status, 201);
+}
+
+#[test]
 fn a_client_that_sends_too_much_can_send_it_and_reads_why_not() {
     let server = Server::start("oversized", &[]);
     let mut stream = server.connect();

@@ -25,6 +25,8 @@ const ERROR_PAUSE: Duration = Duration::from_millis(50);
 pub struct Peer {
     rtc: Rtc,
     deadline: Instant,
+    /// We send the ClientHello, once it is known where to.
+    greets: bool,
 }
 
 /// Where str0m believes that it and the client are: addresses of documentation (RFC 5737), which nothing is sent to.
@@ -76,8 +78,11 @@ impl Peer {
         for section in plan.sections.iter().filter(|_| media) {
             declare(&mut rtc, section);
         }
-        rtc.direct_api().start_dtls(plan.remote.dtls_role == DtlsRole::Active)?;
-        let mut peer = Peer { rtc, deadline: now };
+        let greets = plan.remote.dtls_role == DtlsRole::Active;
+        if !greets {
+            rtc.direct_api().start_dtls(false)?;
+        }
+        let mut peer = Peer { rtc, deadline: now, greets };
         peer.handle_timeout(now, out)?;
         Ok(peer)
     }
@@ -111,6 +116,11 @@ impl Peer {
     /// knows neither two ICE sessions nor checks of a lite agent's own, so [`ice`](super::ice) has the real addresses, and
     /// str0m's is told of one client that is always there.
     pub fn nominated(&mut self, now: Instant, out: &mut Drained) -> Result<(), RtcError> {
+        if std::mem::take(&mut self.greets) {
+            // str0m starts DTLS at the time that it was told last.
+            self.handle_timeout(now, out)?;
+            self.with(now, out, |rtc| rtc.direct_api().start_dtls(true))??;
+        }
         let request =
             stun::Request { to: UFRAG, from: UFRAG, password: PASSWORD, tie_breaker: 0, nominates: true };
         self.receive(now, &request.write(TransactionId([0; 12])), out)
@@ -256,5 +266,48 @@ fn str0m_kind(kind: MediaKind) -> Str0mKind {
     match kind {
         MediaKind::Audio => Str0mKind::Audio,
         MediaKind::Video => Str0mKind::Video,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::{Epoch, PeerCertificate, RemoteTransport, StreamId};
+    use super::*;
+
+    fn greeting(certificate: PeerCertificate) -> SessionPlan {
+        let remote = RemoteTransport {
+            ice_ufrag: "them".into(),
+            ice_pwd: "themthemthemthemthemthem".into(),
+            fingerprint: [7; 32],
+            dtls_role: DtlsRole::Active,
+            certificate,
+        };
+        SessionPlan {
+            role: Role::Viewer,
+            stream: StreamId(1),
+            epoch: Epoch(0),
+            remote,
+            sections: vec![],
+            local: None,
+            extmap_allow_mixed: false,
+            blob: vec![],
+        }
+    }
+
+    #[test]
+    fn a_client_that_is_long_in_coming_is_greeted_once() {
+        let identity = Identity::generate().expect("an identity");
+        for certificate in [PeerCertificate::Ecdsa, PeerCertificate::Any] {
+            let (mut now, mut out) = (Instant::now(), Drained::default());
+            let mut peer = Peer::new(now, &greeting(certificate), &identity, &mut out).expect("a peer");
+            for _ in 0..10 {
+                now += Duration::from_secs(1);
+                peer.handle_timeout(now, &mut out).expect("time passes");
+            }
+            assert!(out.datagrams.is_empty(), "nobody knows where to");
+            peer.nominated(now, &mut out).expect("nominated");
+            assert_eq!(out.datagrams.len(), 1, "{certificate:?}");
+            assert_eq!((out.datagrams[0][0], out.datagrams[0][13]), (22, 1), "a ClientHello");
+        }
     }
 }

@@ -221,9 +221,12 @@ pub const KEYS: &[Key] = &[
         "HTTP connections at once; above, the oldest one without a request in progress is closed",
     ),
     key("http-timeout", Kind::Seconds, "10", "time in which a client must have sent its request"),
-    key("log", Kind::Filter, "info", "what is logged to stderr, such as debug or uringcast=debug,info")
+    key("log", Kind::Filter, LOG, "what is logged to stderr, such as debug or uringcast=debug,info")
         .reloadable(),
 ];
+
+/// What is logged by default. Of HTTP/2 errors alone: a stranger who resets its streams makes the library warn of each connection.
+pub const LOG: &str = "info,h2=error";
 
 /// Finds a key by name.
 pub fn find(name: &str) -> Option<&'static Key> {

@@ -62,7 +62,7 @@ impl<'a> Reader<'a> {
             control: self.control(&state_dir),
             state_dir,
             limits: self.limits(),
-            log: self.one::<LogFilter>("log").map_or_else(|| "info".to_owned(), |filter| filter.0),
+            log: self.one::<LogFilter>("log").map_or_else(|| keys::LOG.to_owned(), |filter| filter.0),
             settings: self.settings.clone(),
         };
         self.listeners(&config);

@@ -1,6 +1,7 @@
 //! The body of an answer: small and whole, or an event stream that goes on.
 
 use super::limits::{Activity, Streaming};
+use crate::registry::ReaderPlace;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
@@ -18,18 +19,20 @@ pub enum Body {
     Events(EventBody),
 }
 
+type Places = (OwnedSemaphorePermit, ReaderPlace);
+
 /// Parts of an event stream on their way to a client.
 pub struct EventBody {
     parts: mpsc::Receiver<Bytes>,
-    /// A place among all event streams, free again when the connection has no more use for the body.
-    _place: OwnedSemaphorePermit,
+    /// Places among all event streams and among those of the session, free again when the connection has no more use for the body.
+    _places: Places,
     streaming: Option<Streaming>,
 }
 
 impl Body {
     /// A stream of what comes through `parts`.
-    pub fn events(parts: mpsc::Receiver<Bytes>, place: OwnedSemaphorePermit) -> Body {
-        Body::Events(EventBody { parts, _place: place, streaming: None })
+    pub fn events(parts: mpsc::Receiver<Bytes>, places: Places) -> Body {
+        Body::Events(EventBody { parts, _places: places, streaming: None })
     }
 
     /// Keeps the connection open for as long as the body goes on.

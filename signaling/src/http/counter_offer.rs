@@ -55,7 +55,7 @@ pub async fn offer(
                 "The body must be an SDP offer with Content-Type: application/sdp, or be empty.",
             ));
         }
-        Offer::parse(&read_text(body, app.config.limits).await?)?;
+        Offer::parse(&read_text(&head.headers, body, app.config.limits).await?)?;
     }
     let ready = app.media.ready()?;
     wait_or_refuse(app, Role::Viewer, &name)?;
@@ -155,7 +155,8 @@ async fn answer(app: &App, waiting: Waiting, request: Request<Incoming>) -> Resu
             "This session waits for the answer to its offer: PATCH it with Content-Type: application/sdp.";
         return Err(not_sdp(detail));
     }
-    let answer = Offer::parse(&read_text(body, app.config.limits).await?)?;
+    let answer = Offer::parse(&read_text(&head.headers, body, app.config.limits).await?);
+    let answer = answer.map_err(AnswerError::from)?;
     let mut plan = waiting.offer.accept(&answer, crate::registry::NO_STREAM)?;
     plan.local = Some(waiting.local);
     let url = waiting.ids.url;

@@ -13,7 +13,7 @@ use super::offer::{ACCEPT_POST, base, internal, is_content_type, location, rando
 use super::problem::Problem;
 use super::{App, Peer, Response, empty};
 use crate::media::CreateFailure;
-use crate::registry::{EventKind, EventSet, EventsId, SubscribeError, UrlId};
+use crate::registry::{EventKind, EventSet, EventsId, ListenError, SubscribeError, UrlId};
 use hyper::body::Incoming;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use hyper::http::request::Parts;
@@ -63,7 +63,7 @@ pub async fn entry(
     }
     let url = url.ok_or(SubscribeError::NoSession)?;
     let (head, body) = request.into_parts();
-    let body = read_text(body, app.config.limits).await?;
+    let body = read_text(&head.headers, body, app.config.limits).await?;
     let wanted = if body.trim().is_empty() { EventSet::ALL } else { wanted(&head, &body)? };
     let id = EventsId { wanted, secret: UrlId(random_bytes()?) };
     app.media.registry().subscribe(url, id)?;
@@ -104,12 +104,10 @@ pub fn stream(
     id: Option<EventsId>,
     request: Request<Incoming>,
 ) -> Result<Response, Problem> {
-    let gone = || Problem::not_found("There is no such event stream; it was deleted, or its session ended.");
+    let gone = || Problem::from(ListenError::NoStream);
     match *request.method() {
         Method::OPTIONS => Ok(options()),
-        Method::GET => {
-            read(app, peer, url.zip(id).ok_or_else(gone)?, &request.into_parts().0).ok_or_else(gone)?
-        }
+        Method::GET => read(app, peer, url.zip(id).ok_or_else(gone)?, &request.into_parts().0),
         Method::DELETE => {
             let (url, id) = url.zip(id).ok_or_else(gone)?;
             let found = app.media.registry().unsubscribe(url, id);
@@ -119,22 +117,17 @@ pub fn stream(
     }
 }
 
-/// `None` if there is no such event stream.
-fn read(
-    app: &App,
-    peer: Peer,
-    (url, id): (UrlId, EventsId),
-    head: &Parts,
-) -> Option<Result<Response, Problem>> {
+fn read(app: &App, peer: Peer, (url, id): (UrlId, EventsId), head: &Parts) -> Result<Response, Problem> {
     let Ok(place) = Arc::clone(&app.events).try_acquire_owned() else {
         let detail = "The server has as many event streams as its --http-connections allow. The video goes on without.";
-        return Some(Err(Problem::unavailable(detail)));
+        return Err(Problem::unavailable(detail));
     };
     let listening = app.media.registry().listen(url, id);
-    let Some(listening) = listening else {
-        // While media is away nobody knows which sessions live. A browser comes back to a stream that ends, not to an error.
-        let away = matches!(app.media.ready(), Err(CreateFailure::Unavailable));
-        return away.then(|| Ok(event_stream(PRELUDE.to_owned().into())));
+    // While media is away nobody knows which sessions live. A browser comes back to a stream that ends, not to an error.
+    let away = || matches!(app.media.ready(), Err(CreateFailure::Unavailable));
+    let (listening, reader) = match listening {
+        Err(ListenError::NoStream) if away() => return Ok(event_stream(PRELUDE.to_owned().into())),
+        listening => listening?,
     };
     let endpoint = base(app, peer, head).map(|base| format!("{base}/{}/whep", listening.name));
     let narrator = Narrator::new(id.wanted, &listening, head.headers.contains_key(LAST_EVENT_ID));
@@ -143,7 +136,7 @@ fn read(
     let telling =
         narrator::narrate(narrator, listening, sender, app.leaving.clone(), farewell, app.metrics.clone());
     tokio::spawn(telling);
-    Some(Ok(event_stream(Body::events(parts, place))))
+    Ok(event_stream(Body::events(parts, (place, reader))))
 }
 
 fn event_stream(body: Body) -> Response {
@@ -162,5 +155,14 @@ impl From<SubscribeError> for Problem {
             SubscribeError::TooMany => StatusCode::TOO_MANY_REQUESTS,
         };
         Problem::new(status, error.to_string())
+    }
+}
+
+impl From<ListenError> for Problem {
+    fn from(error: ListenError) -> Problem {
+        match error {
+            ListenError::NoStream => Problem::not_found(error.to_string()),
+            ListenError::TooMany => Problem::too_many(error.to_string()),
+        }
     }
 }

@@ -38,7 +38,7 @@ async fn wish(app: &App, request: Request<Incoming>) -> Result<Wish, Problem> {
         let detail = "The body must be a JSON object with Content-Type: application/json.";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }
-    let body = read_text(body, app.config.limits).await?;
+    let body = read_text(&head.headers, body, app.config.limits).await?;
     // An array would be read as the object's values in their order.
     if !body.trim_start().starts_with('{') {
         let detail = "The body is no JSON object, such as {\"rid\":\"h\"} or {\"maxHeight\":360}.";

@@ -5,8 +5,9 @@ use crate::config::HttpLimits;
 use crate::metrics::{ConnectionClosed, Metrics};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::StatusCode;
 use hyper::body::{Body, Incoming};
+use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue};
+use hyper::{HeaderMap, StatusCode};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -189,11 +190,19 @@ impl Drop for Streaming {
     }
 }
 
-/// A whole body as text.
+/// A whole body as text; `headers` came with it.
 ///
 /// # Errors
-/// It is too large (413), too slow (408), cut short or no UTF-8 (400).
-pub async fn read_text(mut body: Incoming, limits: HttpLimits) -> Result<String, Problem> {
+/// It is compressed (415), too large (413), too slow (408), cut short or no UTF-8 (400).
+pub async fn read_text(
+    headers: &HeaderMap,
+    mut body: Incoming,
+    limits: HttpLimits,
+) -> Result<String, Problem> {
+    if !is_identity(headers) {
+        discard(body).await;
+        return Err(encoded());
+    }
     let too_large = || {
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("The body has more than {BODY_BYTES_MAX} bytes."))
     };
@@ -213,6 +222,20 @@ pub async fn read_text(mut body: Incoming, limits: HttpLimits) -> Result<String,
     };
     String::from_utf8(bytes.into())
         .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "The body is not UTF-8."))
+}
+
+/// Whether the body is what it stands for (RFC 9110 §8.4). Some clients name that, too.
+fn is_identity(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(CONTENT_ENCODING).iter().map(|value| value.to_str().unwrap_or("unreadable"));
+    let mut codings = values.flat_map(|value| value.split(',')).map(str::trim);
+    codings.all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case("identity"))
+}
+
+/// 415 with what is taken (RFC 9110 §12.5.3, §15.5.16).
+fn encoded() -> Problem {
+    let detail = "The body has a Content-Encoding. Send it as it is, without compression.";
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
+        .with(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
 }
 
 /// Reads on for a moment. Closing a connection with unread bytes resets it, and a reset can overtake the answer.

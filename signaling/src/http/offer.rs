@@ -104,7 +104,7 @@ async fn post(
             "The body must be an SDP offer with Content-Type: application/sdp.",
         ));
     }
-    let offer = Offer::parse(&read_text(body, app.config.limits).await?)?;
+    let offer = Offer::parse(&read_text(&head.headers, body, app.config.limits).await?)?;
     let plan = sdp::plan(&offer, role, registry::NO_STREAM, registry::NO_EPOCH, &mut random_ssrc)?;
     let ready = app.media.ready()?;
     wait_or_refuse(app, role, &name)?;

@@ -57,7 +57,7 @@ pub async fn patch(
         let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail);
         return Err(problem.with(ACCEPT_PATCH, HeaderValue::from_static(FRAGMENT)));
     }
-    let fragment = Fragment::parse(&read_text(body, app.config.limits).await?)?;
+    let fragment = Fragment::parse(&read_text(&head.headers, body, app.config.limits).await?)?;
     // While a slow body came, ICE may have restarted.
     let session = app.media.registry().session(url).cloned().ok_or(RestartRefusal::NoSession)?;
     let condition = Condition::of(&head.headers, &session.blob.etag());

@@ -9,10 +9,14 @@ use crate::random;
 use sfu::control::protocol::Layer;
 use sfu::core::plan::Role;
 use std::fmt;
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// Event streams of one session. A player needs one; a page that was loaded anew may leave one behind.
 const STREAMS_PER_SESSION_MAX: usize = 4;
+/// Answers of one session that go on. Each event stream has one reader; as many may still be on their way to readers who have come
+/// back since, or who do not read.
+const READERS_PER_SESSION_MAX: usize = 2 * STREAMS_PER_SESSION_MAX;
 /// Deleted event streams of one session that are remembered: all that a session may have had before a restart of signaling, and
 /// as many that were made since.
 const DELETED_MAX: usize = 2 * STREAMS_PER_SESSION_MAX;
@@ -150,6 +154,22 @@ pub struct Listening {
     pub turn: watch::Receiver<u64>,
 }
 
+/// A place among the readers of a session, to be kept until nothing more is sent.
+#[derive(Debug)]
+pub struct ReaderPlace(#[expect(dead_code, reason = "it counts by being there")] Arc<()>);
+
+/// Why an event stream is not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant is its message")]
+pub enum ListenError {
+    #[error("There is no such event stream; it was deleted, or its session ended.")]
+    NoStream,
+    #[error(
+        "This session has {READERS_PER_SESSION_MAX} answers with events open, which is all it may have. Close those that are not read any more."
+    )]
+    TooMany,
+}
+
 /// Why there is no event stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant is its message")]
@@ -172,6 +192,8 @@ pub(super) struct Subscriptions {
     adopted: bool,
     /// The last that were deleted since, which must not come back so.
     deleted: Vec<EventsId>,
+    /// As often shared as there are readers, and once more.
+    readers: Arc<()>,
 }
 
 impl Subscriptions {
@@ -186,6 +208,15 @@ impl Subscriptions {
         }
         self.streams.push((id, watch::Sender::new(0)));
         Ok(())
+    }
+
+    fn place(&self) -> Result<ReaderPlace, ListenError> {
+        let readers = Arc::strong_count(&self.readers) - 1;
+        if readers < READERS_PER_SESSION_MAX {
+            Ok(ReaderPlace(Arc::clone(&self.readers)))
+        } else {
+            Err(ListenError::TooMany)
+        }
     }
 
     fn find(&mut self, id: EventsId) -> Option<&watch::Sender<u64>> {
@@ -225,20 +256,27 @@ impl Registry {
     }
 
     /// One reader of an event stream; an earlier reader of it is done.
-    pub fn listen(&mut self, url: UrlId, id: EventsId) -> Option<Listening> {
-        let id_of_session = self.viewer(url)?;
-        let turn = self.subscriptions.get_mut(&id_of_session)?.find(id)?;
+    ///
+    /// # Errors
+    /// There is no such event stream, or its session has too many readers.
+    pub fn listen(&mut self, url: UrlId, id: EventsId) -> Result<(Listening, ReaderPlace), ListenError> {
+        let id_of_session = self.viewer(url).ok_or(ListenError::NoStream)?;
+        let session = self.sessions.get(&id_of_session).ok_or(ListenError::NoStream)?;
+        let stream = self.streams.get(&session.blob.name).ok_or(ListenError::NoStream)?;
+        let subscriptions = self.subscriptions.get_mut(&id_of_session).ok_or(ListenError::NoStream)?;
+        let place = subscriptions.place();
+        let turn = subscriptions.find(id).ok_or(ListenError::NoStream)?;
+        let place = place?;
         turn.send_modify(|turn| *turn += 1);
         let turn = turn.subscribe();
-        let session = self.sessions.get(&id_of_session)?;
-        let stream = self.streams.get(&session.blob.name)?;
-        Some(Listening {
+        let listening = Listening {
             name: session.blob.name.clone(),
             video_line: session.video_line,
             scene: stream.scene(),
             changes: stream.told.subscribe(),
             turn,
-        })
+        };
+        Ok((listening, place))
     }
 
     /// Ends an event stream; whether there was one.

@@ -18,7 +18,7 @@ mod tests;
 
 pub use blob::{Blob, UrlId};
 pub use census::{Counts, LiveStream};
-pub use events::{EventKind, EventSet, EventsId, Listening, Scene, SubscribeError};
+pub use events::{EventKind, EventSet, EventsId, ListenError, Listening, ReaderPlace, Scene, SubscribeError};
 pub use ice::{IceGeneration, IceSession, Restart, RestartRefusal};
 pub use layers::SelectError;
 pub use name::{NameError, StreamName};

@@ -58,10 +58,10 @@ pub enum OfferError {
         role: Role,
     },
     /// Several m-sections need one transport (RFC 9725 §4.4.1).
-    #[error("the offer has several m= sections but no a=group:BUNDLE; use the bundle policy max-bundle")]
+    #[error("there are several m= sections but no a=group:BUNDLE; use the bundle policy max-bundle")]
     NoBundle,
     /// Several transports for one session.
-    #[error("the offer has more than one a=group:BUNDLE; put all m= sections into one")]
+    #[error("there is more than one a=group:BUNDLE; put all m= sections into one")]
     SeveralBundles,
     /// The BUNDLE group and the m-sections do not name the same mids.
     #[error("a=group:BUNDLE must list the mid of every m= section once, and no other")]
@@ -79,7 +79,7 @@ pub enum OfferError {
         kind: MediaKind,
     },
     /// We are ICE-lite, so the client has to send the checks (RFC 9725 §4.4.5).
-    #[error("the offer has a=ice-lite, but this server is ICE-lite too: the client must use full ICE")]
+    #[error("a=ice-lite is refused, as this server is ICE-lite itself: the client must use full ICE")]
     IceLite,
     /// `a=setup:holdconn`.
     #[error("a=setup must be actpass, active or passive")]
@@ -139,7 +139,17 @@ pub enum AnswerError {
     Nothing,
     /// What would be wrong in an offer, too.
     #[error(transparent)]
-    Sdp(#[from] OfferError),
+    Sdp(OfferError),
+}
+
+/// Without a word of an offer: it is ours.
+impl From<OfferError> for AnswerError {
+    fn from(error: OfferError) -> AnswerError {
+        match error {
+            OfferError::NoMedia => AnswerError::Sections,
+            error => AnswerError::Sdp(error),
+        }
+    }
 }
 
 impl AnswerError {

@@ -11,7 +11,7 @@ impl World {
     fn listen(&mut self) -> (SessionId, UrlId, Listening) {
         let (session, url) = self.watch(&[Codec::Vp8]).expect("viewer");
         self.registry.subscribe(url, events_id(1)).expect("subscribed");
-        (session, url, self.registry.listen(url, events_id(1)).expect("listening"))
+        (session, url, self.registry.listen(url, events_id(1)).expect("listening").0)
     }
 }
 
@@ -128,17 +128,30 @@ fn a_deleted_event_stream_is_gone_and_its_siblings_are_not() {
     world.registry.subscribe(url, events_id(2)).expect("another");
     assert!(world.registry.unsubscribe(url, events_id(1)));
     assert!(is_over(&listening));
-    assert!(world.registry.listen(url, events_id(1)).is_none());
+    assert!(world.registry.listen(url, events_id(1)).is_err());
     assert!(!world.registry.unsubscribe(url, events_id(1)));
-    assert!(world.registry.listen(url, events_id(2)).is_some());
+    assert!(world.registry.listen(url, events_id(2)).is_ok());
 }
 
 #[test]
 fn a_second_reader_takes_the_place_of_the_first() {
     let mut world = World::new();
     let (_, url, first) = world.listen();
-    let second = world.registry.listen(url, events_id(1)).expect("second");
+    let (second, _) = world.registry.listen(url, events_id(1)).expect("second");
     assert!(is_over(&first) && !is_over(&second));
+}
+
+#[test]
+fn a_session_has_few_readers_until_their_answers_have_ended() {
+    let mut world = World::new();
+    let (_, url, _) = world.listen();
+    let listen = |world: &mut World, secret| world.registry.listen(url, events_id(secret));
+    let mut readers: Vec<_> = (1..=8).map(|_| listen(&mut world, 1).expect("a place")).collect();
+    assert_eq!(listen(&mut world, 1).err(), Some(ListenError::TooMany));
+    assert!(!is_over(&readers[7].0), "who is refused ends nobody's answer");
+    assert_eq!(listen(&mut world, 9).err(), Some(ListenError::NoStream));
+    readers.remove(0);
+    assert!(listen(&mut world, 1).is_ok(), "there is room again");
 }
 
 #[test]

@@ -61,12 +61,12 @@ fn an_event_stream_outlives_a_restart_of_signaling_unless_it_was_deleted() {
         layers: Vec::new(),
     };
     world.registry.rebuild(2, vec![info]);
-    assert!(world.registry.listen(url, events_id(1)).is_some(), "only its reader remembers it");
+    assert!(world.registry.listen(url, events_id(1)).is_ok(), "only its reader remembers it");
     assert!(world.registry.unsubscribe(url, events_id(1)));
     assert!(world.registry.unsubscribe(url, events_id(2)), "nobody has read it here yet");
     for gone in [1, 2] {
-        assert!(world.registry.listen(url, events_id(gone)).is_none());
+        assert!(world.registry.listen(url, events_id(gone)).is_err());
         assert!(!world.registry.unsubscribe(url, events_id(gone)));
     }
-    assert!(world.registry.listen(url, events_id(3)).is_some(), "its siblings go on");
+    assert!(world.registry.listen(url, events_id(3)).is_ok(), "its siblings go on");
 }

@@ -89,12 +89,23 @@ impl DtlsProvider for AnyDtls {
         _version: DtlsVersion,
         mtu: Option<usize>,
     ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
-        let build = || {
-            let mut ssl = Ssl::new(&self.context)?;
-            ssl.set_mtu(mtu.unwrap_or(MTU) as u32)?;
-            SslStream::new(ssl, Wire::default())
-        };
-        let stream = build().map_err(|error| CryptoError::Other(error.to_string()))?;
-        Ok(Box::new(Watched(OpenSsl::new(stream, now))))
+        let template = Template { context: self.context.clone(), mtu: mtu.unwrap_or(MTU) as u32 };
+        Ok(Box::new(Watched(OpenSsl::new(template, now))))
+    }
+}
+
+/// What OpenSSL's part of a session is made from.
+#[derive(Debug)]
+struct Template {
+    context: SslContext,
+    /// Bytes of a datagram.
+    mtu: u32,
+}
+
+impl Template {
+    fn stream(&self) -> Result<SslStream<Wire>, ErrorStack> {
+        let mut ssl = Ssl::new(&self.context)?;
+        ssl.set_mtu(self.mtu)?;
+        SslStream::new(ssl, Wire::default())
     }
 }

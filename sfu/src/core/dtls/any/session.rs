@@ -1,12 +1,13 @@
 //! One session: OpenSSL's handshake behind str0m's trait.
 
+use super::Template;
 use super::records;
 use super::timer::Timer;
 use super::wire::Wire;
 use crate::core::dtls::HandshakeError;
 use openssl::error::ErrorStack;
 use openssl::srtp::SrtpProfileId;
-use openssl::ssl::{ErrorCode, SslStream};
+use openssl::ssl::{ErrorCode, SslRef, SslStream};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use str0m::config::KeyingMaterial;
@@ -44,7 +45,9 @@ enum Ready {
 /// One session.
 #[derive(Debug)]
 pub(super) struct OpenSsl {
-    stream: SslStream<Wire>,
+    template: Template,
+    /// OpenSSL's part, from the first flight on: it is most of what a session takes, and a client that only POSTs is not worth it.
+    stream: Option<SslStream<Wire>>,
     active: bool,
     phase: Phase,
     now: Instant,
@@ -56,9 +59,10 @@ pub(super) struct OpenSsl {
 
 impl OpenSsl {
     /// A session that has neither heard nor said anything.
-    pub fn new(stream: SslStream<Wire>, now: Instant) -> OpenSsl {
+    pub fn new(template: Template, now: Instant) -> OpenSsl {
         OpenSsl {
-            stream,
+            template,
+            stream: None,
             active: false,
             phase: Phase::Idle,
             now,
@@ -68,30 +72,46 @@ impl OpenSsl {
         }
     }
 
+    fn begin(&mut self) {
+        match self.template.stream() {
+            Ok(stream) => {
+                self.stream = Some(stream);
+                self.phase = Phase::Handshaking;
+            }
+            Err(error) => self.fail(HandshakeError::OpenSsl(error.to_string())),
+        }
+    }
+
     /// Lets OpenSSL read what is there, retransmit what is due, and write; whether it wrote anything.
     fn go_on(&mut self) -> bool {
-        let waiting = self.stream.get_ref().outgoing.len();
+        let waiting = self.waiting();
         if self.phase == Phase::Handshaking {
             self.shake_hands();
         }
         if self.phase == Phase::Established {
             self.read();
         }
-        self.stream.get_ref().outgoing.len() > waiting
+        self.waiting() > waiting
+    }
+
+    /// Datagrams that wait to be sent.
+    fn waiting(&self) -> usize {
+        self.stream.as_ref().map_or(0, |stream| stream.get_ref().outgoing.len())
     }
 
     fn shake_hands(&mut self) {
-        let done = if self.active { self.stream.connect() } else { self.stream.accept() };
+        let Some(stream) = &mut self.stream else { return };
+        let done = if self.active { stream.connect() } else { stream.accept() };
         match done {
-            Ok(()) => match self.result() {
+            Ok(()) => match result(stream.ssl()) {
                 Ok(ready) => {
                     self.phase = Phase::Established;
                     self.ready.extend(ready);
                     self.timer = None;
-                    self.stream.get_mut().incoming = Vec::new();
+                    stream.get_mut().incoming = Vec::new();
                 }
                 Err(reason) => {
-                    self.say_goodbye();
+                    say_goodbye(stream);
                     self.fail(reason);
                 }
             },
@@ -105,30 +125,14 @@ impl OpenSsl {
         reason.leave();
     }
 
-    /// What the handshake agreed on.
-    fn result(&self) -> Result<[Ready; 3], HandshakeError> {
-        let ssl = self.stream.ssl();
-        let own = |error: ErrorStack| HandshakeError::OpenSsl(error.to_string());
-        let certificate = ssl.peer_certificate().ok_or(HandshakeError::OpenSsl("no certificate".into()))?;
-        let strength = certificate.public_key().map_err(own)?.security_bits();
-        if strength < STRENGTH_BITS_MIN {
-            return Err(HandshakeError::WeakKey(strength));
-        }
-        let profile = ssl.selected_srtp_profile().and_then(|profile| profile_of(profile.id()));
-        let profile = profile.ok_or(HandshakeError::NoSrtpProfile)?;
-        let mut keys = vec![0; profile.keying_material_len()];
-        ssl.export_keying_material(&mut keys, EXPORTER, None).map_err(own)?;
-        let certificate = certificate.to_der().map_err(own)?;
-        Ok([Ready::Certificate(certificate), Ready::Keys(keys, profile), Ready::Connected])
-    }
-
     /// Nothing is sent inside DTLS but goodbyes; answers a repeated last flight on the way.
     fn read(&mut self) {
+        let Some(stream) = &mut self.stream else { return };
         // Reading asks this thread's list of errors what happened, and does not empty it first.
         drop(ErrorStack::get());
         let mut unused = [0; 512];
         loop {
-            match self.stream.ssl_read(&mut unused) {
+            match stream.ssl_read(&mut unused) {
                 Ok(_) => {}
                 Err(error) if waits(error.code()) => return,
                 // A close_notify or a fatal alert, both authentic.
@@ -138,12 +142,6 @@ impl OpenSsl {
                 }
             }
         }
-    }
-
-    fn say_goodbye(&mut self) {
-        drop(ErrorStack::get());
-        // There is nothing to do about a goodbye that cannot be said.
-        let _ = self.stream.shutdown();
     }
 
     fn deadline(&self) -> Instant {
@@ -160,7 +158,7 @@ impl DtlsInstance for OpenSsl {
     fn set_active(&mut self, active: bool) {
         self.active = active;
         if active {
-            self.phase = Phase::Handshaking;
+            self.begin();
             self.go_on();
             self.timer = Some(Timer::default());
         }
@@ -176,11 +174,13 @@ impl DtlsInstance for OpenSsl {
                 return Err(DtlsImplError::ReceiveQueueFull);
             }
         }
-        let wire = self.stream.get_mut();
-        wire.incoming.clear();
-        let alert = records::admit(packet, &mut wire.incoming);
-        if self.phase == Phase::Idle && !wire.incoming.is_empty() {
-            self.phase = Phase::Handshaking;
+        let mut admitted = Vec::new();
+        let alert = records::admit(packet, &mut admitted);
+        if self.phase == Phase::Idle && !admitted.is_empty() {
+            self.begin();
+        }
+        if let Some(stream) = &mut self.stream {
+            stream.get_mut().incoming = admitted;
         }
         if self.go_on() {
             self.timer = Some(Timer::default());
@@ -197,7 +197,8 @@ impl DtlsInstance for OpenSsl {
 
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
         let fits = |datagram: &Vec<u8>| datagram.len() <= buf.len();
-        if let Some(datagram) = self.stream.get_mut().outgoing.pop_front().filter(fits) {
+        let next = self.stream.as_mut().and_then(|stream| stream.get_mut().outgoing.pop_front());
+        if let Some(datagram) = next.filter(fits) {
             return DtlsOutput::Packet(filled(buf, &datagram));
         }
         match self.ready.pop_front() {
@@ -247,16 +248,38 @@ impl DtlsInstance for OpenSsl {
     }
 
     fn is_closed(&self) -> bool {
-        self.phase == Phase::Closed && self.stream.get_ref().outgoing.is_empty()
+        self.phase == Phase::Closed && self.waiting() == 0
     }
 
     fn close(&mut self) -> Result<(), DtlsImplError> {
-        if self.phase == Phase::Established {
-            self.say_goodbye();
+        if let (Phase::Established, Some(stream)) = (self.phase, &mut self.stream) {
+            say_goodbye(stream);
         }
         self.phase = Phase::Closed;
         Ok(())
     }
+}
+
+/// What the handshake agreed on.
+fn result(ssl: &SslRef) -> Result<[Ready; 3], HandshakeError> {
+    let own = |error: ErrorStack| HandshakeError::OpenSsl(error.to_string());
+    let certificate = ssl.peer_certificate().ok_or(HandshakeError::OpenSsl("no certificate".into()))?;
+    let strength = certificate.public_key().map_err(own)?.security_bits();
+    if strength < STRENGTH_BITS_MIN {
+        return Err(HandshakeError::WeakKey(strength));
+    }
+    let profile = ssl.selected_srtp_profile().and_then(|profile| profile_of(profile.id()));
+    let profile = profile.ok_or(HandshakeError::NoSrtpProfile)?;
+    let mut keys = vec![0; profile.keying_material_len()];
+    ssl.export_keying_material(&mut keys, EXPORTER, None).map_err(own)?;
+    let certificate = certificate.to_der().map_err(own)?;
+    Ok([Ready::Certificate(certificate), Ready::Keys(keys, profile), Ready::Connected])
+}
+
+fn say_goodbye(stream: &mut SslStream<Wire>) {
+    drop(ErrorStack::get());
+    // There is nothing to do about a goodbye that cannot be said.
+    let _ = stream.shutdown();
 }
 
 /// Whether OpenSSL waits for more datagrams or for time.
@@ -277,5 +300,51 @@ fn profile_of(id: SrtpProfileId) -> Option<SrtpProfile> {
         SrtpProfileId::SRTP_AEAD_AES_128_GCM => Some(SrtpProfile::AEAD_AES_128_GCM),
         SrtpProfileId::SRTP_AES128_CM_SHA1_80 => Some(SrtpProfile::AES128_CM_SHA1_80),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use openssl::ssl::{SslContext, SslMethod};
+
+    fn idle() -> OpenSsl {
+        let context = SslContext::builder(SslMethod::dtls()).expect("a context").build();
+        OpenSsl::new(Template { context, mtu: 1200 }, Instant::now())
+    }
+
+    fn hello() -> Vec<u8> {
+        let mut client = idle();
+        client.set_active(true);
+        assert!(client.stream.is_some(), "a client speaks first");
+        match client.poll_output(&mut [0; 2000]) {
+            DtlsOutput::Packet(hello) => hello.to_vec(),
+            _ => vec![],
+        }
+    }
+
+    #[test]
+    fn a_session_that_hears_no_handshake_has_nothing_of_openssl() {
+        let mut server = idle();
+        server.set_active(false);
+        let plaintext_alert = [21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 2, 40];
+        for noise in [&[][..], &[22; 40], &plaintext_alert] {
+            let _ = server.handle_packet(noise);
+            let _ = server.handle_timeout(server.now + Duration::from_secs(1));
+            assert!(server.stream.is_none());
+        }
+        assert!(matches!(server.poll_output(&mut [0; 2000]), DtlsOutput::Timeout(_)));
+        let _ = server.handle_packet(&hello());
+        assert!(server.stream.is_some(), "it answers whoever means it");
+        drop(HandshakeError::take());
+    }
+
+    #[test]
+    fn a_session_may_be_closed_before_anything_was_heard() {
+        let mut server = idle();
+        server.set_active(false);
+        assert!(server.close().is_ok());
+        assert!(server.is_closed());
+        assert!(server.handle_packet(&hello()).is_err());
     }
 }
