@@ -98,6 +98,10 @@ for (const [name, launch] of Object.entries({ Chromium: chromium, Firefox: firef
     await testPicturePlays(page, 20_000);
     await assertTestPicture(page);
     await assertTone(page, TONE_HZ);
+    const descriptions = ({ localDescription, remoteDescription }) => [localDescription.sdp, remoteDescription.sdp];
+    const [offer, answer] = await page.evaluate(`(${descriptions})(connections.at(-1))`);
+    assert.match(offer, /webrtc-datachannel/);
+    assert.match(answer, /^m=application 0 /m);
     await browser.close();
     await source.close();
   });

@@ -11,6 +11,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 export const ROOT = new URL('../..', import.meta.url).pathname;
 export const BINARY = process.env.URINGCAST_BIN ?? join(ROOT, 'target/release/uringcast');
+/** That of a server: our own variable is no key of it. */
+const { URINGCAST_BIN: _, ...ENVIRONMENT } = process.env;
 const WORKERS = 2;
 
 /** Polls `look` until it returns something true, and returns that. */
@@ -105,7 +107,7 @@ export class Server {
   async launch() {
     const listen = ['--http', `127.0.0.1:${this.httpPort}`, '--udp-port', this.udpPort];
     const args = [...listen, '--workers', WORKERS, '--state-dir', this.stateDir];
-    this.#process = spawn(BINARY, [...args, ...this.args].map(String), { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#process = spawn(BINARY, [...args, ...this.args].map(String), { stdio: ['ignore', 'pipe', 'pipe'], env: ENVIRONMENT });
     for (const pipe of [this.#process.stdout, this.#process.stderr]) pipe.on('data', (data) => (this.log += data));
     const ready = async () => {
       if (this.#process.exitCode !== null) throw new Error(`uringcast ended with ${this.#process.exitCode}:\n${this.log}`);

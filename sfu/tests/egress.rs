@@ -4,8 +4,8 @@
 mod plans;
 mod world;
 
-use plans::{MID_ID, RTX_PT, plan_h264};
-use sfu::core::plan::{Epoch, Role, SessionPlan};
+use plans::{MID_ID, RTX_PT, plan_h264, without_rtx};
+use sfu::core::plan::{Epoch, Role};
 use sfu::stats::DropReason;
 use std::time::Duration;
 use world::{ClientIndex, World};
@@ -13,13 +13,6 @@ use world::{ClientIndex, World};
 const IDR: &[u8] = &[0x65, 0x88, 0x84, 0x00];
 const SLICE: &[u8] = &[0x41, 0x9a, 0x24, 0x00];
 const FRAME: Duration = Duration::from_millis(33);
-
-fn without_rtx(mut plan: SessionPlan) -> SessionPlan {
-    let section = &mut plan.sections[0];
-    section.payloads[0].rtx = None;
-    section.ssrcs[0].rtx = None;
-    plan
-}
 
 fn publish(world: &mut World, publisher: ClientIndex, frames: std::ops::Range<u64>) {
     for frame in frames {

@@ -4,7 +4,7 @@
 mod plans;
 mod world;
 
-use plans::{plan_h264, plan_simulcast};
+use plans::{plan_h264, plan_simulcast, without_rtx};
 use sfu::control::protocol::LayerChoice;
 use sfu::core::codec::Codec;
 use sfu::core::plan::{Epoch, Role, SessionPlan};
@@ -77,9 +77,25 @@ fn another_publisher_goes_on_with_the_picture_numbers_of_the_first() {
 
 #[test]
 fn another_layer_goes_on_with_the_picture_numbers_of_the_one_before_also_in_what_is_sent_again() {
+    change_layers(plan_h264(Role::Viewer, Epoch(0)));
+}
+
+#[test]
+fn without_rtx_what_is_sent_again_has_the_same_picture_numbers_as_before() {
+    let (world, viewer) = change_layers(without_rtx(plan_h264(Role::Viewer, Epoch(0))));
+    let wire = world.wire(viewer);
+    assert!(wire.len() > 200, "something was sent again");
+    for packet in wire {
+        let mut same = wire.iter().filter(|other| other[2..4] == packet[2..4]);
+        assert!(same.all(|other| other == packet), "one number, one text");
+    }
+}
+
+/// A viewer who changes between layers and loses packets.
+fn change_layers(viewer: SessionPlan) -> (World, ClientIndex) {
     let mut world = World::new(1);
     let publisher = world.join(0, vp8(plan_simulcast(Epoch(1), &["q", "f"])));
-    let viewer = world.join(0, vp8(plan_h264(Role::Viewer, Epoch(0))));
+    let viewer = world.join(0, vp8(viewer));
     world.run(Duration::from_secs(1));
     let encoders =
         [Encoder { picture_id: 9_000, tl0_pic_idx: 80 }, Encoder { picture_id: 100, tl0_pic_idx: 60 }];
@@ -102,4 +118,5 @@ fn another_layer_goes_on_with_the_picture_numbers_of_the_one_before_also_in_what
     let numbers = numbers(&mut world, viewer);
     assert!(numbers.len() >= 195, "{}", numbers.len());
     assert_unbroken(&numbers);
+    (world, viewer)
 }

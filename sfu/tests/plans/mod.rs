@@ -65,3 +65,11 @@ pub fn plan_h264(role: Role, epoch: Epoch) -> SessionPlan {
         blob: vec![],
     }
 }
+
+/// The same client without RTX.
+pub fn without_rtx(mut plan: SessionPlan) -> SessionPlan {
+    let section = &mut plan.sections[0];
+    section.payloads[0].rtx = None;
+    section.ssrcs[0].rtx = None;
+    plan
+}

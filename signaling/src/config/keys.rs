@@ -240,7 +240,8 @@ pub const PREFIX: &str = "URINGCAST_";
 pub fn nearest(name: &str) -> Option<&'static str> {
     let name = name.replace('_', "-");
     let nearest = KEYS.iter().map(|key| (distance(key.name, &name), key.name)).min()?;
-    (nearest.0 <= 3).then_some(nearest.1)
+    // A third of the letters wrong: more is another word.
+    (nearest.0 <= (name.chars().count() / 3).min(3)).then_some(nearest.1)
 }
 
 /// Levenshtein's distance, row by row.
@@ -289,6 +290,7 @@ mod tests {
         assert_eq!(nearest("udp_port"), Some("udp-port"));
         assert_eq!(nearest("pubic-url"), Some("public-url"));
         assert_eq!(nearest("certificate"), None);
+        assert_eq!(nearest("env"), None);
     }
 
     #[test]

@@ -162,16 +162,13 @@ async fn answer(app: &App, waiting: Waiting, request: Request<Incoming>) -> Resu
     let url = waiting.ids.url;
     // Before the offer is taken, so that a media process that is away for a moment costs nobody his offer.
     let fingerprint = app.media.ready()?.fingerprint;
-    let Some(waiting) = app.counter_offers.take(url) else { return Err(gone()) };
-    if fingerprint != waiting.fingerprint {
-        app.metrics.offer_ended(OfferEnd::Expired);
+    let Some(taken) = app.counter_offers.take(url) else { return Err(gone()) };
+    if fingerprint != taken.waiting.fingerprint {
+        taken.over(OfferEnd::Expired);
         return Err(gone());
     }
-    if let Err(problem) = create(app, waiting.clone(), plan).await {
-        app.counter_offers.put_back(waiting);
-        return Err(problem);
-    }
-    app.metrics.offer_ended(OfferEnd::Answered);
+    create(app, taken.waiting.clone(), plan).await?;
+    taken.over(OfferEnd::Answered);
     app.metrics.answered(arrived.elapsed());
     Ok(empty(StatusCode::NO_CONTENT))
 }

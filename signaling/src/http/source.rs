@@ -16,7 +16,8 @@ const V6_PREFIX: u128 = !0 << 64;
 pub struct Source(IpAddr);
 
 impl Source {
-    /// Of the peer. A proxy on this host is believed whom it speaks for: nobody else can come from loopback.
+    /// Of the peer. A proxy on this host is believed whom it speaks for: nobody else can come from loopback. It must set or append
+    /// X-Forwarded-For; one that passes the client's own on lets clients choose.
     pub fn of(head: &Parts, peer: Peer) -> Source {
         let remote = peer.remote.ip();
         let client = (remote.is_loopback() && open::is_proxied(head)).then(|| forwarded_for(&head.headers));

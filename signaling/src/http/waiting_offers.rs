@@ -89,25 +89,21 @@ impl CounterOffers {
         Ok(())
     }
 
-    /// Keeps one that was taken: its answer may come again.
-    pub fn put_back(&self, waiting: Waiting) {
-        self.lock().insert(waiting.ids.url, waiting);
-    }
-
     /// The offer behind the URL of a session-to-be.
     pub fn find(&self, url: UrlId, now: Instant) -> Option<Waiting> {
         self.lock().get(&url).filter(|waiting| waiting.expires > now).cloned()
     }
 
     /// Takes an offer away, so that one answer alone gets it.
-    pub fn take(&self, url: UrlId) -> Option<Waiting> {
-        self.lock().remove(&url)
+    pub fn take(&self, url: UrlId) -> Option<Taken<'_>> {
+        let waiting = self.lock().remove(&url)?;
+        Some(Taken { offers: self, waiting, is_over: false })
     }
 
     /// Its player wants it no more.
     pub fn withdraw(&self, url: UrlId) {
-        if self.take(url).is_some() {
-            self.metrics.offer_ended(OfferEnd::Withdrawn);
+        if let Some(taken) = self.take(url) {
+            taken.over(OfferEnd::Withdrawn);
         }
     }
 
@@ -119,6 +115,31 @@ impl CounterOffers {
     fn forget_expired(&self, offers: &mut HashMap<UrlId, Waiting>, now: Instant) {
         let expired = offers.extract_if(|_, waiting| waiting.expires <= now);
         expired.for_each(|_| self.metrics.offer_ended(OfferEnd::Expired));
+    }
+}
+
+/// An offer whose answer is being followed. If that comes to nothing, because the answer was wrong or its request was broken off, it
+/// waits again, beside others that have come meanwhile.
+pub struct Taken<'a> {
+    offers: &'a CounterOffers,
+    /// The offer.
+    pub waiting: Waiting,
+    is_over: bool,
+}
+
+impl Taken<'_> {
+    /// It does not wait any more.
+    pub fn over(mut self, how: OfferEnd) {
+        self.is_over = true;
+        self.offers.metrics.offer_ended(how);
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.offers.lock().insert(self.waiting.ids.url, self.waiting.clone());
+        }
     }
 }
 
@@ -188,7 +209,7 @@ mod tests {
         assert!(world.offers.find(url(1), world.now + VALID).is_none());
         let taken = world.offers.take(url(1)).expect("taken");
         assert!(world.offers.take(url(1)).is_none());
-        world.offers.put_back(taken);
+        drop(taken); // its request was broken off
         world.offers.withdraw(url(1));
         assert!(world.offers.take(url(1)).is_none() && world.ended("withdrawn"));
     }

@@ -7,7 +7,8 @@ use super::UrlId;
 use sfu::core::plan::Role;
 use std::collections::VecDeque;
 
-/// So many are remembered, 17 bytes each. A DELETE follows within a second or two, in which no server ends more.
+/// So many are remembered, 17 bytes each. A DELETE follows within a second or two, in which few servers end more; where a large
+/// stream ends, the clients that come too late are told 404, and lose nothing.
 pub(super) const RECENTLY_ENDED_MAX: usize = 4096;
 
 /// The last ones, oldest first.
