@@ -21,6 +21,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
+/// The header that shows it.
+pub fn bearer() -> (&'static str, String) {
+    ("Authorization", format!("Bearer {TOKEN}"))
+}
+
 /// Waits until `condition` holds.
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
